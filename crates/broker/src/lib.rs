@@ -1,0 +1,1 @@
+//! A server process: broker role, controller role, or both.

@@ -1,0 +1,1 @@
+//! The computer: clock, entropy, disk, sockets; real or simulated.

@@ -1,0 +1,1 @@
+//! The cluster as an image, its changes as records, the controller that decides them.

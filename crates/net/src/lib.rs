@@ -1,0 +1,1 @@
+//! Sockets as typed requests and responses, both directions: framing, TLS, SASL.

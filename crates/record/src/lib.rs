@@ -1,0 +1,1 @@
+//! Record batches as bytes: view, build, validate, compress.

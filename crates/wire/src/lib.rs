@@ -1,0 +1,1 @@
+//! Kafka's messages and internal records as values, and their bytes in every version.

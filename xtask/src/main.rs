@@ -1,0 +1,2 @@
+//! The project's own tool: codegen, tidy, test, compat, bench.
+fn main() {}
