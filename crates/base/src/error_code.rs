@@ -10,16 +10,17 @@ pub enum Retriability {
 }
 
 macro_rules! error_codes {
-    ($($variant:ident = $code:literal, $name:literal, $retry:ident, $message:literal;)*) => {
+    ($($(#[$mark:ident])? $variant:ident = $code:literal, $name:literal, $retry:ident, $message:literal;)*) => {
         /// A refusal: an answer with one of Kafka's error codes.
         ///
         /// Codes that this release does not know are kept as [`ErrorCode::UnknownServerError`] when read
         /// through [`ErrorCode::from_code`].
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(i16)]
         pub enum ErrorCode {
             $(
                 #[doc = $message]
+                $(#[$mark])?
                 $variant = $code,
             )*
         }
@@ -82,7 +83,7 @@ impl std::fmt::Display for ErrorCode {
 
 error_codes! {
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR", Fatal, "The server experienced an unexpected error when processing the request.";
-    None = 0, "NONE", Fatal, "No error.";
+    #[default] None = 0, "NONE", Fatal, "No error.";
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE", Fatal, "The requested offset is not within the range of offsets maintained by the server.";
     CorruptMessage = 2, "CORRUPT_MESSAGE", Retriable, "This message has failed its CRC checksum, exceeds the valid size, has a null key for a compacted topic, or is otherwise corrupt.";
     UnknownTopicOrPartition = 3, "UNKNOWN_TOPIC_OR_PARTITION", Retriable, "This server does not host this topic-partition.";
@@ -219,10 +220,4 @@ error_codes! {
     GroupDeletionFailed = 134, "GROUP_DELETION_FAILED", Fatal, "DeleteGroups could not complete; see the error message on the per-group result for details.";
     StreamsTopologyDescriptionUpdateFailed = 135, "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED", Fatal, "The broker could not process the topology description update; see the error message for details.";
     ControllerIdNotRegistered = 136, "CONTROLLER_ID_NOT_REGISTERED", Fatal, "The given controller ID was not registered.";
-}
-
-impl Default for ErrorCode {
-    fn default() -> Self {
-        ErrorCode::None
-    }
 }

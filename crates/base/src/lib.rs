@@ -30,8 +30,8 @@ pub use topic_name::{InvalidTopicName, topic_name_collides, validate_topic_name}
 pub use uuid::{InvalidUuid, Uuid};
 
 /// A hash map that is not randomly seeded. Only for state whose iteration order is never observed.
-#[allow(clippy::disallowed_types)]
+#[expect(clippy::disallowed_types, reason = "the seed is fixed by the third parameter")]
 pub type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
 /// A hash set that is not randomly seeded. Only for state whose iteration order is never observed.
-#[allow(clippy::disallowed_types)]
+#[expect(clippy::disallowed_types, reason = "the seed is fixed by the third parameter")]
 pub type FastSet<K> = std::collections::HashSet<K, foldhash::fast::FixedState>;
