@@ -17,6 +17,8 @@ mod ids;
 pub mod limits;
 mod moment;
 mod str;
+#[cfg(test)]
+mod tests;
 mod topic_name;
 mod uuid;
 
