@@ -1,1 +1,3 @@
 //! A server process: broker role, controller role, or both.
+
+pub mod metrics;

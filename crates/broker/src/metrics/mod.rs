@@ -1,0 +1,28 @@
+//! Metrics, declared once per family, under the names that Kafka's JMX exporter yields.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `instrument` | counters and histograms |
+//! | `exposition` | the Prometheus text format |
+//! | `topics` | what came in and went out, per topic |
+//! | `requests` | requests and their times, per API |
+//!
+//! Whatever can be read from state at scrape time (sizes, offsets, counts of partitions) is not counted
+//! but written straight from that state.
+
+pub mod exposition;
+pub mod instrument;
+pub mod requests;
+pub mod topics;
+
+use requests::RequestMetrics;
+use topics::TopicCounters;
+
+/// Everything that is counted while the server runs.
+#[derive(Default)]
+pub struct Metrics {
+    /// All topics together.
+    pub all_topics: TopicCounters,
+    /// Requests, per API.
+    pub requests: RequestMetrics,
+}

@@ -1,0 +1,66 @@
+//! `kafka.server:type=BrokerTopicMetrics`: what came in and went out, per topic and in all.
+
+use super::exposition::{Kind, Page};
+use super::instrument::Counter;
+
+macro_rules! topic_counters {
+    ($($(#[$doc:meta])* $field:ident = $name:literal;)*) => {
+        /// The counters that exist once per topic and once for all topics.
+        #[derive(Debug, Default)]
+        pub struct TopicCounters {
+            $($(#[$doc])* pub $field: Counter,)*
+        }
+
+        impl TopicCounters {
+            const FAMILIES: &'static [(&'static str, fn(&TopicCounters) -> &Counter)] =
+                &[$((concat!("kafka_server_brokertopicmetrics_", $name, "_total"), |it| &it.$field),)*];
+        }
+    };
+}
+
+topic_counters! {
+    /// `BytesInPerSec`
+    bytes_in = "bytesin";
+    /// `BytesOutPerSec`
+    bytes_out = "bytesout";
+    /// `BytesRejectedPerSec`
+    bytes_rejected = "bytesrejected";
+    /// `MessagesInPerSec`
+    messages_in = "messagesin";
+    /// `TotalProduceRequestsPerSec`
+    total_produce_requests = "totalproducerequests";
+    /// `TotalFetchRequestsPerSec`
+    total_fetch_requests = "totalfetchrequests";
+    /// `FailedProduceRequestsPerSec`
+    failed_produce_requests = "failedproducerequests";
+    /// `FailedFetchRequestsPerSec`
+    failed_fetch_requests = "failedfetchrequests";
+    /// `ProduceMessageConversionsPerSec`: batches that were compressed anew for their topic.
+    produce_message_conversions = "producemessageconversions";
+    /// `InvalidMagicNumberRecordsPerSec`
+    invalid_magic_number_records = "invalidmagicnumberrecords";
+    /// `InvalidMessageCrcRecordsPerSec`
+    invalid_message_crc_records = "invalidmessagecrcrecords";
+    /// `InvalidOffsetOrSequenceRecordsPerSec`
+    invalid_offset_or_sequence_records = "invalidoffsetorsequencerecords";
+    /// `NoKeyCompactedTopicRecordsPerSec`
+    no_key_compacted_topic_records = "nokeycompactedtopicrecords";
+}
+
+/// Writes every family: the sum without labels, then each topic that has seen anything.
+pub fn render<'topics>(
+    page: &mut Page,
+    all: &TopicCounters,
+    topics: impl Iterator<Item = (&'topics str, &'topics TopicCounters)> + Clone,
+) {
+    for (name, counter) in TopicCounters::FAMILIES {
+        let mut family = page.family(name, Kind::Counter, "BrokerTopicMetrics of Apache Kafka.");
+        family.sample(&[], counter(all).get());
+        for (topic, counters) in topics.clone() {
+            let value = counter(counters).get();
+            if value > 0 {
+                family.sample(&[("topic", topic)], value);
+            }
+        }
+    }
+}
