@@ -1,3 +1,4 @@
 //! A server process: broker role, controller role, or both.
 
+pub mod fetch_session;
 pub mod metrics;
