@@ -1,0 +1,105 @@
+//! The deciding replica's seat: state runs ahead of the commit, answers do not.
+
+use std::collections::VecDeque;
+
+use ottla_base::{Moment, Offset};
+
+use crate::{At, Atomicity, Entropy, Held, Input, Machine, Outcome, Soft};
+
+/// Decides for one machine. Hard state includes records that are decided but not committed yet; replies and effects
+/// wait until the log has committed everything they saw. That goes for pure reads too: an answer never tells of a
+/// write that may still be lost.
+///
+/// A seat belongs to one epoch of its log's leader. Whoever drives it calls [`Seat::committed`] only with ends that
+/// were committed in that epoch, and drops it through [`Seat::leave`] when the epoch is over.
+pub struct Seat<M: Machine, T> {
+    state: M,
+    soft: Soft<M, T>,
+    end: Offset,
+    parked: VecDeque<(Offset, Release<M, T>)>,
+}
+
+/// Records to append to the log, now, as the next ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append<R> {
+    /// The offset of the first record.
+    pub first: Offset,
+    /// The records; they are one batch unless `atomicity` allows several.
+    pub records: Vec<R>,
+    /// Whether the records may be split over several batches.
+    pub atomicity: Atomicity,
+}
+
+/// What may leave the process, because the log vouches for it.
+pub struct Release<M: Machine, T> {
+    /// Answers, each to one caller, in the order of their decisions.
+    pub replies: Vec<(T, M::Reply)>,
+    /// Effects, in the order of their decisions.
+    pub effects: Vec<M::Effect>,
+}
+
+impl<M: Machine, T> Seat<M, T> {
+    /// Takes the seat of a machine whose whole log has been replayed into `state`. The next record of the log will
+    /// have the offset `end`; `seed` is random.
+    pub fn take(state: M, end: Offset, seed: [u8; 32]) -> Self {
+        let soft = Soft { own: M::Soft::default(), held: Held::default(), entropy: Entropy::from_seed(seed) };
+        Seat { state, soft, end, parked: VecDeque::new() }
+    }
+
+    /// Decides one input and applies its records. They must be appended before anything else is; an append that
+    /// fails is the end of the seat.
+    #[must_use = "the state already contains these records: they must be appended"]
+    pub fn submit(&mut self, input: Input<M, T>, now: Moment) -> Append<M::Record> {
+        let first = self.end;
+        let outcome = self.state.decide(&mut self.soft, input, At { now, end: first });
+        let Outcome { records, atomicity, replies, effects } = outcome;
+        for record in &records {
+            self.state.apply(record);
+        }
+        self.end = self.end.after(records.len() as i64);
+        if !replies.is_empty() || !effects.is_empty() {
+            self.parked.push_back((self.end, Release { replies, effects }));
+        }
+        Append { first, records, atomicity }
+    }
+
+    /// Notes that the log has grown to `end` by records that are not this machine's: the quorum's control records,
+    /// the marks of a transaction.
+    pub fn log_grew(&mut self, end: Offset) {
+        assert!(end >= self.end, "a log that is led does not shrink: {end} is below {}", self.end);
+        self.end = end;
+    }
+
+    /// Releases what a log that is committed up to `end` vouches for.
+    pub fn committed(&mut self, end: Offset) -> Release<M, T> {
+        let mut released = Release { replies: Vec::new(), effects: Vec::new() };
+        while let Some((_, parked)) = self.parked.pop_front_if(|(needs, _)| *needs <= end) {
+            released.replies.extend(parked.replies);
+            released.effects.extend(parked.effects);
+        }
+        released
+    }
+
+    /// The state, with all that is decided. For metrics and for snapshots of the soft side; answers go through
+    /// [`Seat::submit`].
+    pub fn state(&self) -> &M {
+        &self.state
+    }
+
+    /// The offset that the next record will have.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.state.deadline(&self.soft.own)
+    }
+
+    /// Gives the seat up. The state dies with it, for the log may have lost some of it; every caller who has not
+    /// been answered is handed back to be told to look elsewhere.
+    pub fn leave(self) -> impl Iterator<Item = T> {
+        let parked = self.parked.into_iter().flat_map(|(_, release)| release.replies);
+        parked.map(|(caller, _)| caller).chain(self.soft.held.into_callers())
+    }
+}
