@@ -1,0 +1,403 @@
+//! Files and directories, positional and synchronous; real or simulated.
+//!
+//! What is written is in the page cache; it survives a crash once the file was synced *and* the directory
+//! that names it was.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_base::Timestamp;
+
+use self::simulated::{SimulatedDisk, SimulatedFile};
+
+mod real;
+pub mod simulated;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use real::RealFile;
+
+/// The disk of a host. Cheap to clone.
+#[derive(Clone)]
+pub struct Disk {
+    kind: DiskKind,
+}
+
+#[derive(Clone)]
+enum DiskKind {
+    Real,
+    Simulated(SimulatedDisk),
+}
+
+/// An open file. Cheap to clone; closed when the last clone is dropped.
+#[derive(Clone)]
+pub struct File {
+    pub(crate) kind: FileKind,
+}
+
+#[derive(Clone)]
+pub(crate) enum FileKind {
+    Real(Arc<RealFile>),
+    Simulated(Arc<SimulatedFile>),
+}
+
+/// How to open a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// To read a file that exists.
+    Read,
+    /// To read and write a file that exists.
+    Write,
+    /// To read and write; made if missing, kept if not.
+    Create,
+    /// To read and write a file that must not exist yet.
+    CreateNew,
+    /// To read and write; made if missing, emptied if not.
+    Truncate,
+}
+
+/// How a range of a file will be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advice {
+    /// Front to back: read ahead generously.
+    Sequential,
+    /// Soon: start reading it now.
+    WillNeed,
+    /// Not again soon: the page cache may drop what is clean.
+    DontNeed,
+}
+
+/// What a directory knows of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// Bytes of content.
+    pub len: u64,
+    /// When the content last changed.
+    pub modified: Timestamp,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirectoryEntry {
+    /// The name, without the directory's.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// The size of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All bytes.
+    pub total_bytes: u64,
+    /// Bytes that an unprivileged process may still use.
+    pub usable_bytes: u64,
+}
+
+/// A lock on a file, held until this is dropped or the process ends.
+#[must_use = "the lock is released when this is dropped"]
+pub struct FileLock {
+    _kind: LockKind,
+}
+
+#[expect(dead_code, reason = "held for what dropping them does")]
+enum LockKind {
+    Real(Arc<RealFile>),
+    Simulated(simulated::SimulatedLock),
+}
+
+/// The ending of the temporary file of [`Disk::write_atomically`], as Kafka names it.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+
+impl Disk {
+    pub(crate) fn real() -> Disk {
+        Disk { kind: DiskKind::Real }
+    }
+
+    pub(crate) fn simulated(disk: SimulatedDisk) -> Disk {
+        Disk { kind: DiskKind::Simulated(disk) }
+    }
+
+    /// Opens a file.
+    pub fn open(&self, path: impl AsRef<Path>, how: Open) -> io::Result<File> {
+        let path = path.as_ref();
+        let kind = match &self.kind {
+            DiskKind::Real => FileKind::Real(Arc::new(RealFile::open(path, how)?)),
+            DiskKind::Simulated(disk) => FileKind::Simulated(Arc::new(disk.open(path, how)?)),
+        };
+        Ok(File { kind })
+    }
+
+    /// The whole content of a file that is expected to be small; refused with
+    /// [`io::ErrorKind::FileTooLarge`] if it is longer than `limit` bytes.
+    pub fn read(&self, path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path, Open::Read)?;
+        let len = file.len()?;
+        if len > limit {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        let mut content = vec![0; len as usize];
+        file.read_exact_at(&mut content, 0)?;
+        Ok(content)
+    }
+
+    /// Replaces a small file so that after a crash it has either the old content or the new, whole:
+    /// writes a temporary file beside it, syncs that, renames it, syncs the directory.
+    pub fn write_atomically(&self, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(TEMPORARY_SUFFIX);
+        let temporary = PathBuf::from(temporary);
+        let file = self.open(&temporary, Open::Truncate)?;
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        drop(file);
+        self.rename(&temporary, path)?;
+        self.sync_dir(parent_of(path))
+    }
+
+    /// Renames a file or directory, replacing a file of the new name.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::rename(from.as_ref(), to.as_ref()),
+            DiskKind::Simulated(disk) => disk.rename(from.as_ref(), to.as_ref()),
+        }
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::sync_dir(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.sync_dir(path.as_ref()),
+        }
+    }
+
+    /// Removes a file.
+    pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::remove_file(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.remove_file(path.as_ref()),
+        }
+    }
+
+    /// Removes a file; that there is none is fine. Says whether there was one.
+    pub fn remove_file_if_exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        match self.remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a directory with everything in it.
+    pub fn remove_dir_all(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::remove_dir_all(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.remove_dir_all(path.as_ref()),
+        }
+    }
+
+    /// Makes a directory and whichever above it are missing.
+    pub fn create_dir_all(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::create_dir_all(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.create_dir_all(path.as_ref()),
+        }
+    }
+
+    /// What a directory holds, sorted by name. Names that are not UTF-8 are left out: no file of ours or
+    /// Kafka's has one.
+    pub fn list(&self, path: impl AsRef<Path>) -> io::Result<Vec<DirectoryEntry>> {
+        let mut entries = match &self.kind {
+            DiskKind::Real => real::list(path.as_ref())?,
+            DiskKind::Simulated(disk) => disk.list(path.as_ref())?,
+        };
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    /// What the file system knows of a file or directory.
+    pub fn metadata(&self, path: impl AsRef<Path>) -> io::Result<Metadata> {
+        match &self.kind {
+            DiskKind::Real => real::metadata(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.metadata(path.as_ref()),
+        }
+    }
+
+    /// Whether there is a file or directory of this name.
+    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        match self.metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks a file, made if missing, against other processes and against this one; refused at once with
+    /// [`io::ErrorKind::WouldBlock`] while another holds it. Apache Kafka's `FileLock` on the same file
+    /// and this one exclude each other.
+    pub fn lock(&self, path: impl AsRef<Path>) -> io::Result<FileLock> {
+        let kind = match &self.kind {
+            DiskKind::Real => LockKind::Real(real::lock(path.as_ref())?),
+            DiskKind::Simulated(disk) => LockKind::Simulated(disk.lock(path.as_ref())?),
+        };
+        Ok(FileLock { _kind: kind })
+    }
+
+    /// The size of the file system that holds `path`.
+    pub fn space(&self, path: impl AsRef<Path>) -> io::Result<Space> {
+        match &self.kind {
+            DiskKind::Real => real::space(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.space(path.as_ref()),
+        }
+    }
+}
+
+impl File {
+    /// Reads at `offset` into `buffer`; gives how much was read, zero at the end of the file.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.kind {
+            FileKind::Real(file) => file.read_at(buffer, offset),
+            FileKind::Simulated(file) => file.read_at(buffer, offset),
+        }
+    }
+
+    /// Fills `buffer` from `offset`; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    pub fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                Ok(count) => {
+                    buffer = &mut buffer[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `content` at `offset`.
+    pub fn write_all_at(&self, content: &[u8], offset: u64) -> io::Result<()> {
+        self.write_vectored_at(&mut [IoSlice::new(content)], offset)
+    }
+
+    /// Writes all of `pieces`, one after the other, from `offset`. On an error some of it may have been
+    /// written. `pieces` are used up.
+    pub fn write_vectored_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut pieces = pieces;
+        let mut offset = offset;
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            let written = match &self.kind {
+                FileKind::Real(file) => file.write_vectored_at(pieces, offset),
+                FileKind::Simulated(file) => file.write_vectored_at(pieces, offset),
+            };
+            match written {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(count) => {
+                    IoSlice::advance_slices(&mut pieces, count);
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the content and length durable (`fdatasync`). A failure is final: the kernel may have
+    /// forgotten what it could not write, so it is never retried.
+    pub fn sync_data(&self) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.sync_data(),
+            FileKind::Simulated(file) => file.sync(),
+        }
+    }
+
+    /// Makes the content and all metadata durable (`fsync`). A failure is final, as with
+    /// [`File::sync_data`].
+    pub fn sync_all(&self) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.sync_all(),
+            FileKind::Simulated(file) => file.sync(),
+        }
+    }
+
+    /// Cuts the file, or extends it with zeros.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.set_len(len),
+            FileKind::Simulated(file) => file.set_len(len),
+        }
+    }
+
+    /// Bytes of content.
+    pub fn len(&self) -> io::Result<u64> {
+        match &self.kind {
+            FileKind::Real(file) => file.len(),
+            FileKind::Simulated(file) => file.len(),
+        }
+    }
+
+    /// Whether there is no content.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reserves blocks for a range without changing the length, so that writes there neither run out of
+    /// space nor change the allocation. A file system that cannot does nothing.
+    pub fn preallocate(&self, range: Range<u64>) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.preallocate(range),
+            FileKind::Simulated(file) => file.preallocate(range),
+        }
+    }
+
+    /// Asks the kernel to begin writing the dirty pages of a range, without waiting; no durability is
+    /// promised. A file system that cannot does nothing.
+    pub fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.start_writeback(range),
+            FileKind::Simulated(file) => file.start_writeback(),
+        }
+    }
+
+    /// Tells the page cache how a range will be read.
+    pub fn advise(&self, range: Range<u64>, advice: Advice) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.advise(range, advice),
+            FileKind::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// When the content last changed.
+    pub fn modified(&self) -> io::Result<Timestamp> {
+        match &self.kind {
+            FileKind::Real(file) => file.modified(),
+            FileKind::Simulated(file) => file.modified(),
+        }
+    }
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.kind {
+            FileKind::Real(file) => file.fmt(f),
+            FileKind::Simulated(file) => write!(f, "File({})", file.path().display()),
+        }
+    }
+}
+
+/// The directory that names `path`; `.` for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

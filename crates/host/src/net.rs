@@ -1,0 +1,1 @@
+//! Real sockets: listen, connect, vectored writes, `sendfile`.

@@ -1,0 +1,84 @@
+//! The few threads for what may block: fsync, cold reads, segment creation, compaction.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that start when there is work for them, up to a bound, and end with the pool.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    shared: Arc<Queue>,
+    _guard: Arc<CloseOnDrop>,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    max_threads: usize,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+struct CloseOnDrop(Arc<Queue>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(max_threads: usize) -> Pool {
+        let shared = Arc::new(Queue {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            max_threads: max_threads.max(1),
+        });
+        Pool { _guard: Arc::new(CloseOnDrop(shared.clone())), shared }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the pool that the ban names as its replacement")]
+    pub(crate) fn run(&self, job: Job) {
+        let mut state = self.shared.state.lock();
+        state.jobs.push_back(job);
+        if state.idle >= state.jobs.len() || state.threads >= self.shared.max_threads {
+            drop(state);
+            self.shared.wake.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let queue = self.shared.clone();
+        std::thread::spawn(move || work(&queue));
+    }
+}
+
+fn work(queue: &Queue) {
+    let mut state = queue.state.lock();
+    loop {
+        if let Some(job) = state.jobs.pop_front() {
+            drop(state);
+            // The panic reaches the caller, who waits for an answer that was dropped.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+            state = queue.state.lock();
+        } else if state.closed {
+            state.threads -= 1;
+            return;
+        } else {
+            state.idle += 1;
+            queue.wake.wait(&mut state);
+            state.idle -= 1;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What a server asks of its process: signals, descriptor limit, memory, CPU.
