@@ -13,6 +13,9 @@ use crate::disk::simulated::SimulatedDisk;
 use crate::entropy::{Prng, fill_from_kernel};
 use crate::pool::Pool;
 
+#[cfg(test)]
+mod tests;
+
 /// One computer, real or simulated. Cheap to clone; passed explicitly to whatever needs time, entropy,
 /// disk or tasks.
 #[derive(Clone)]
