@@ -1,0 +1,6 @@
+//! Tests of the crate: round trips, golden bytes, refusals and hostile bytes.
+
+mod golden;
+mod hostile;
+mod round_trip;
+mod validation;

@@ -1,0 +1,1 @@
+//! Bytes that Apache Kafka wrote.
