@@ -9,6 +9,7 @@
 //! | `moment` | points on a host's clock |
 //! | `limits` | named limits |
 //! | `topic_name` | which names a topic may have |
+//! | `settings` | how a setting is declared, parsed and checked |
 //!
 //! Absent on purpose: clocks, files, sockets, threads, entropy, `async`.
 
@@ -16,6 +17,7 @@ mod error_code;
 mod ids;
 pub mod limits;
 mod moment;
+pub mod settings;
 mod str;
 #[cfg(test)]
 mod tests;
