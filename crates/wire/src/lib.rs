@@ -1,1 +1,32 @@
 //! Kafka's messages and internal records as values, and their bytes in every version.
+//!
+//! | part | holds |
+//! |---|---|
+//! | `messages` | every request and response of Apache Kafka 4.4.0, one module each |
+//! | `records` | what Kafka writes for itself: internal topics, control records, headers |
+//! | `ApiKey`, `Request`, `Response` | the closed sets |
+//! | `Reader`, `Writer` | bytes from outside, bytes to the outside |
+//! | `frame` | headers, and records with their type and version in front |
+//!
+//! Decoded text, bytes and records are slices of the frame they came in. Nothing is allocated on the word of
+//! a length: it is held against the bytes that remain first.
+//!
+//! Absent on purpose: sockets, files, `async`; record batches are bytes here.
+
+mod frame;
+mod generated;
+mod message;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use frame::{
+    decode_coordinator_key, decode_coordinator_value, decode_metadata_record, encode_coordinator_key,
+    encode_coordinator_value, encode_metadata_record, request_header_version, response_header_version,
+};
+pub use generated::api::{ApiKey, Request, Response};
+pub use generated::{messages, records};
+pub use message::{DecodeError, EncodeError, Message, UnknownTaggedField};
+pub use reader::Reader;
+pub use writer::{Cut, Writer};

@@ -1,0 +1,6 @@
+//! The Rust that `cargo xtask codegen` writes from `crates/wire/schema`.
+#![allow(clippy::all)]
+
+pub(crate) mod api;
+pub mod messages;
+pub mod records;
