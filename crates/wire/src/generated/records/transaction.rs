@@ -43,13 +43,13 @@ impl Message for TransactionLogKey {
 pub struct TransactionLogValue {
     /// `ProducerId`.
     pub producer_id: i64,
-    /// `PreviousProducerId`, `-1` by default.
+    /// `PreviousProducerId`, versions 1, `-1` by default.
     pub previous_producer_id: i64,
-    /// `NextProducerId`, `-1` by default.
+    /// `NextProducerId`, versions 1, `-1` by default.
     pub next_producer_id: i64,
     /// `ProducerEpoch`.
     pub producer_epoch: i16,
-    /// `NextProducerEpoch`, `-1` by default.
+    /// `NextProducerEpoch`, versions 1, `-1` by default.
     pub next_producer_epoch: i16,
     /// `TransactionTimeoutMs`.
     pub transaction_timeout_ms: i32,
@@ -61,7 +61,7 @@ pub struct TransactionLogValue {
     pub transaction_last_update_timestamp_ms: i64,
     /// `TransactionStartTimestampMs`.
     pub transaction_start_timestamp_ms: i64,
-    /// `ClientTransactionVersion`, `0` by default.
+    /// `ClientTransactionVersion`, versions 1, `0` by default.
     pub client_transaction_version: i16,
     /// Tagged fields that this release does not know.
     pub unknown_tagged_fields: Vec<UnknownTaggedField>,
