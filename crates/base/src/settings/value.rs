@@ -138,6 +138,7 @@ impl Value {
     pub fn to_text(&self) -> String {
         match self {
             Value::List(texts) => texts.join(","),
+            Value::Class(name) => name.as_str().to_owned(),
             other => other.to_string(),
         }
     }

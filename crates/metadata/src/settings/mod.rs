@@ -5,14 +5,20 @@
 //! | `broker/` | the settings of a server, one table for each subject |
 //! | `topic`, `group`, `client_metrics` | the settings of the other resources |
 //! | `checks`, `effects` | what rows refer to |
+//! | `layers` | which text holds for a server: its own, the cluster's, the file's, the default |
+//! | `derived` | what topics and groups have when they say nothing themselves |
+//! | `describe` | the answer to `DescribeConfigs` |
 //!
 //! Absent on purpose: files, the environment, and what the settings act on.
 
 pub mod broker;
 pub mod checks;
 pub mod client_metrics;
+pub mod derived;
+pub mod describe;
 mod effects;
 pub mod group;
+pub mod layers;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -20,11 +26,12 @@ pub mod topic;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use ottla_base::settings::{Setting, Table};
+use ottla_base::settings::{Setting, Table, Visibility};
 
 pub use broker::ServerSettings;
 pub use client_metrics::ClientMetricsSettings;
 pub use group::GroupSettings;
+pub use layers::ServerLayers;
 pub use topic::TopicSettings;
 
 /// What has settings.
@@ -94,4 +101,9 @@ static NONE: ByName = LazyLock::new(BTreeMap::new);
 
 fn by_name(settings: impl IntoIterator<Item = &'static Setting>) -> BTreeMap<&'static str, &'static Setting> {
     settings.into_iter().map(|it| (it.name, it)).collect()
+}
+
+/// Whether answers list the setting when nobody has set it.
+fn is_public(setting: &Setting) -> bool {
+    setting.visibility == Visibility::Public
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ottla_base::settings::{Fallback, Setting, Table, Texts, Visibility};
+use ottla_base::settings::{Fallback, Kind, Setting, Table, Texts, Visibility, parse_properties};
 
 use super::broker::{DynamicQuotaSettings, OttlaSettings};
+use super::describe::{self, Entry, Source};
+use super::layers::ServerLayers;
 use super::{ClientMetricsSettings, GroupSettings, ResourceKind, TopicSettings};
 
 const FACTS: &str = include_str!("testdata/kafka_4.4.0_settings.tsv");
@@ -78,4 +80,84 @@ fn every_setting_has_a_sentence() {
         assert!(setting.documentation.ends_with('.'), "{}", setting.name);
         assert!(!setting.documentation.contains("  "), "{}", setting.name);
     }
+}
+
+const STARTED_WITH: &[u8] = include_bytes!("testdata/server.properties");
+const DESCRIBED: &str = include_str!("testdata/kafka_4.4.0_describe.txt");
+
+fn texts(pairs: &[(&str, &str)]) -> Texts {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Topic => "DYNAMIC_TOPIC_CONFIG",
+        Source::Broker => "DYNAMIC_BROKER_CONFIG",
+        Source::AllBrokers => "DYNAMIC_DEFAULT_BROKER_CONFIG",
+        Source::Fixed => "STATIC_BROKER_CONFIG",
+        Source::Default => "DEFAULT_CONFIG",
+        Source::BrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
+        Source::ClientMetrics => "DYNAMIC_CLIENT_METRICS_CONFIG",
+        Source::Group => "DYNAMIC_GROUP_CONFIG",
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let or_null = |it: &Option<String>| it.clone().unwrap_or_else(|| "null".to_owned());
+    let synonym =
+        |it: &describe::Synonym| format!("{}={}@{}", it.name, or_null(&it.value), source_name(it.source));
+    [
+        entry.name.clone(),
+        or_null(&entry.value),
+        source_name(entry.source).to_owned(),
+        if entry.read_only { "ro" } else { "rw" }.to_owned(),
+        if entry.sensitive { "sensitive" } else { "" }.to_owned(),
+        entry.kind.map_or("UNKNOWN", Kind::name).to_owned(),
+        entry.synonyms.iter().map(synonym).collect::<Vec<_>>().join("|"),
+    ]
+    .join("\t")
+}
+
+#[test]
+fn descriptions_are_those_of_kafka() {
+    let check = |section: &str, mut entries: Vec<Entry>| {
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let ours: Vec<String> = entries.iter().map(line).collect();
+        let after = DESCRIBED.split(&format!("## {section}\n")).nth(1).expect("the section");
+        let theirs: Vec<&str> = after.lines().take_while(|it| !it.starts_with("## ")).collect();
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(ours, theirs, "{section}");
+        }
+        assert_eq!(ours.len(), theirs.len(), "{section}");
+    };
+    let mut layers = ServerLayers::new(parse_properties(STARTED_WITH).expect("well-formed"));
+    assert_eq!(layers.set_cluster(texts(&[("min.insync.replicas", "1")])), []);
+    let none = Texts::new();
+    check("broker 1", describe::broker(&layers).expect("valid"));
+    check("broker default", describe::all_brokers(&layers));
+    check("topic", describe::topic(&layers, &none).expect("valid"));
+    check("group", describe::group(&layers, &none).expect("valid"));
+    check("client-metrics", describe::client_metrics(&none).expect("valid"));
+
+    let cluster = [
+        ("min.insync.replicas", "1"),
+        ("log.retention.ms", "1000000"),
+        ("message.max.bytes", "2000000"),
+        ("leader.replication.throttled.rate", "5"),
+    ];
+    assert_eq!(layers.set_cluster(texts(&cluster)), []);
+    let own = [
+        ("log.segment.bytes", "2000000"),
+        ("log.cleaner.threads", "2"),
+        ("leader.replication.throttled.rate", "7"),
+    ];
+    assert_eq!(layers.set_own(texts(&own)), []);
+    check("broker 1 after", describe::broker(&layers).expect("valid"));
+    check("broker default after", describe::all_brokers(&layers));
+    let topic = texts(&[("retention.ms", "5"), ("cleanup.policy", "compact")]);
+    check("topic after", describe::topic(&layers, &topic).expect("valid"));
+    let group = texts(&[("consumer.session.timeout.ms", "50000")]);
+    check("group after", describe::group(&layers, &group).expect("valid"));
+    let subscription = texts(&[("interval.ms", "1000"), ("metrics", "a,b")]);
+    check("client-metrics after", describe::client_metrics(&subscription).expect("valid"));
 }
