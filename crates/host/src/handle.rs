@@ -189,3 +189,12 @@ impl Simulation {
         &self.disk
     }
 }
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match &self.kind {
+            Kind::Real(_) => "Host(real)",
+            Kind::Simulated(_) => "Host(simulated)",
+        })
+    }
+}

@@ -1,8 +1,47 @@
 //! One partition's log on a disk: append, read, recover, retain, compact, tier.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
+//! | `load` | opening a log, and recovering it |
+//! | `segment`, `index`, `scan` | its files: found, searched, walked, checked, repaired |
+//! | `files` | where they are, how few stay open, and when a directory is offline |
+//! | `progress` | waking who waits for many logs |
+//! | `config`, `error`, `file_names` | words |
+//! | `checkpoint_file`, `clean_shutdown`, `log_directory`, `partition_metadata` | Kafka's small files |
+//!
+//! Invariants: log start ≤ last stable offset ≤ high watermark ≤ end, in every published view. What was acknowledged
+//! as durable is there or its absence is an error; bytes that are not what was written are never given to a reader.
+//! A failed sync is never tried again. Nothing here knows why a log exists.
+//!
+//! Absent on purpose: metadata, replication, quotas, and a cache of records: that is the kernel's.
 
 pub mod checkpoint_file;
 pub mod clean_shutdown;
+mod config;
+mod error;
 pub mod file_names;
+mod files;
+mod index;
+mod load;
+mod log;
 pub mod log_directory;
 pub mod meta_properties;
 pub mod partition_metadata;
+mod progress;
+mod scan;
+mod segment;
+#[cfg(test)]
+mod test_fixture;
+
+pub use config::LogConfig;
+pub use error::StorageError;
+pub use file_names::TopicPartition;
+pub use files::{Directory, OpenFiles};
+pub use index::{OffsetEntry, TimeEntry};
+pub use log::{
+    AppendError, AppendOptions, Appended, Commit, Duplicate, FileRange, FirstBatch, LastShutdown, Log,
+    LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
+};
+pub use progress::{Listener, Progress};
+pub use scan::{BatchAt, Torn};

@@ -1,0 +1,56 @@
+//! What a topic's configuration says about its logs.
+
+/// The topic-level values that a log lives by, under Kafka's names. May be replaced while the log is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is rolled before it would grow past this.
+    pub segment_bytes: u32,
+    /// `segment.ms`: a segment is rolled when its records span more than this.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`: up to this much is taken off `segment.ms`, drawn anew for every segment.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes`: a segment is rolled when one of its indexes would grow past this.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`: how many bytes of batches lie between two index entries.
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`: the largest batch.
+    pub max_message_bytes: u32,
+    /// `preallocate`: whether the blocks of a segment are reserved when it is made.
+    pub preallocate: bool,
+    /// Whether `cleanup.policy` contains `delete`.
+    pub cleanup_delete: bool,
+    /// Whether `cleanup.policy` contains `compact`.
+    pub cleanup_compact: bool,
+    /// `retention.ms`; `None` for ever.
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes`; `None` without bound.
+    pub retention_bytes: Option<u64>,
+    /// `file.delete.delay.ms`: how long a file that left the log is kept for who still reads it.
+    pub file_delete_delay_ms: u64,
+    /// `flush.messages`: an append after which this many records are unflushed waits for a flush.
+    pub flush_messages: u64,
+    /// `flush.ms`: the longest that a record stays unflushed.
+    pub flush_ms: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: WEEK_MS as i64,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            max_message_bytes: (1 << 20) + 12,
+            preallocate: false,
+            cleanup_delete: true,
+            cleanup_compact: false,
+            retention_ms: Some(WEEK_MS),
+            retention_bytes: None,
+            file_delete_delay_ms: 60_000,
+            flush_messages: u64::MAX,
+            flush_ms: u64::MAX,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Where a log's files are, how they are opened, and how few stay open.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
+use ottla_host::disk::Open;
+use ottla_host::{Disk, File, Host};
+use parking_lot::Mutex;
+
+use crate::error::{StorageError, is_full};
+use crate::file_names::FileName;
+use crate::progress::Progress;
+
+/// One of the directories of `log.dirs`, and whether it can still be used.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    failure: OnceLock<String>,
+    /// Moves when any directory of the same set fails.
+    failures: Arc<Progress>,
+}
+
+impl Directory {
+    /// A directory that is used until it fails; `failures` moves when it does.
+    pub fn new(path: impl Into<PathBuf>, failures: Arc<Progress>) -> Directory {
+        Directory { path: path.into(), failure: OnceLock::new(), failures }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why it is offline; `None` while it is online.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Refuses if the directory is offline.
+    pub fn check(&self) -> Result<(), StorageError> {
+        match self.failure() {
+            None => Ok(()),
+            Some(reason) => {
+                Err(StorageError::Offline { directory: self.path.clone(), reason: reason.to_owned() })
+            }
+        }
+    }
+
+    /// Turns a failed operation on `path` into what the caller should know. A full file system is no fault of the
+    /// disk, and neither is a file that is missing or too short. Anything else takes the directory offline, for good:
+    /// what a disk says after an error is not to be believed.
+    pub fn fail(&self, path: &Path, error: &io::Error) -> StorageError {
+        let damage = |reason: &str| StorageError::Corrupt {
+            path: path.to_owned(),
+            position: 0,
+            reason: reason.to_owned(),
+        };
+        match error.kind() {
+            _ if is_full(error) => StorageError::Full { path: path.to_owned() },
+            io::ErrorKind::NotFound => damage("missing"),
+            io::ErrorKind::UnexpectedEof => damage("ends early"),
+            _ => self.fail_for_good(path, error),
+        }
+    }
+
+    /// As [`Directory::fail`], but a full file system is as bad as any other error. For what is not undone when it
+    /// fails, above all syncing: the kernel reports a page that it could not write once and then forgets it.
+    pub fn fail_for_good(&self, path: &Path, error: &io::Error) -> StorageError {
+        let reason = format!("{}: {error}", path.display());
+        if self.failure.set(reason.clone()).is_ok() {
+            tracing::error!(directory = %self.path.display(), reason, "log directory is offline");
+            self.failures.moved();
+        }
+        StorageError::Offline { directory: self.path.clone(), reason }
+    }
+}
+
+/// Keeps the files that were last used open, so that sealed segments need no descriptor each.
+#[derive(Debug)]
+pub struct OpenFiles {
+    kept: Mutex<VecDeque<Arc<File>>>,
+    limit: usize,
+}
+
+impl OpenFiles {
+    /// Keeps at most `limit` files open beyond those in use.
+    pub fn new(limit: usize) -> OpenFiles {
+        OpenFiles { kept: Mutex::default(), limit: limit.max(1) }
+    }
+
+    fn keep(&self, file: Arc<File>) {
+        let mut kept = self.kept.lock();
+        let oldest = if kept.len() >= self.limit { kept.pop_front() } else { None };
+        kept.push_back(file);
+        drop(kept);
+        // Closing may take a while: not under the lock.
+        drop(oldest);
+    }
+}
+
+/// A place for a file that is open while somebody uses it or [`OpenFiles`] keeps it.
+#[derive(Debug, Default)]
+pub(crate) struct FileSlot {
+    open: Mutex<Weak<File>>,
+}
+
+impl FileSlot {
+    /// The file, opened to read if it is not open.
+    pub(crate) fn get(&self, files: &LogFiles, name: FileName) -> Result<Arc<File>, StorageError> {
+        let mut open = self.open.lock();
+        if let Some(file) = open.upgrade() {
+            return Ok(file);
+        }
+        let file = Arc::new(files.open(name, Open::Read)?);
+        *open = Arc::downgrade(&file);
+        files.open_files.keep(file.clone());
+        Ok(file)
+    }
+
+    /// Serves readers with a file that somebody else keeps open.
+    pub(crate) fn put(&self, file: &Arc<File>) {
+        *self.open.lock() = Arc::downgrade(file);
+    }
+}
+
+/// Where the files of one log are.
+#[derive(Debug)]
+pub(crate) struct LogFiles {
+    pub(crate) host: Host,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) open_files: Arc<OpenFiles>,
+    path: ArcSwap<PathBuf>,
+    index_interval_bytes: AtomicU32,
+}
+
+impl LogFiles {
+    pub(crate) fn new(
+        host: Host,
+        directory: Arc<Directory>,
+        open_files: Arc<OpenFiles>,
+        path: PathBuf,
+    ) -> LogFiles {
+        LogFiles {
+            host,
+            directory,
+            open_files,
+            path: ArcSwap::from_pointee(path),
+            index_interval_bytes: AtomicU32::new(0),
+        }
+    }
+
+    /// How many bytes of batches lie between two entries of an index that is made anew.
+    pub(crate) fn index_interval_bytes(&self) -> u32 {
+        self.index_interval_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_index_interval_bytes(&self, bytes: u32) {
+        self.index_interval_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn disk(&self) -> Disk {
+        self.host.disk()
+    }
+
+    /// The log's own directory.
+    pub(crate) fn path(&self) -> Arc<PathBuf> {
+        self.path.load_full()
+    }
+
+    pub(crate) fn path_of(&self, name: FileName) -> PathBuf {
+        self.path.load().join(name.to_string())
+    }
+
+    /// Renames the log's directory within its log directory.
+    pub(crate) fn move_to(&self, name: &str) -> Result<(), StorageError> {
+        let (from, to) = (self.path(), self.directory.path().join(name));
+        self.result(&from, self.disk().rename(from.as_path(), &to))?;
+        self.path.store(Arc::new(to));
+        self.result(self.directory.path(), self.disk().sync_dir(self.directory.path()))
+    }
+
+    pub(crate) fn open(&self, name: FileName, how: Open) -> Result<File, StorageError> {
+        let path = self.path_of(name);
+        self.result(&path, self.disk().open(&path, how))
+    }
+
+    pub(crate) fn result<T>(&self, path: &Path, result: io::Result<T>) -> Result<T, StorageError> {
+        result.map_err(|error| self.directory.fail(path, &error))
+    }
+
+    /// The result of what concerns one of the log's files.
+    pub(crate) fn of<T>(&self, name: FileName, result: io::Result<T>) -> Result<T, StorageError> {
+        result.map_err(|error| self.directory.fail(&self.path_of(name), &error))
+    }
+
+    /// The result of a sync, which is never tried twice.
+    pub(crate) fn synced<T>(&self, path: &Path, result: io::Result<T>) -> Result<T, StorageError> {
+        result.map_err(|error| self.directory.fail_for_good(path, &error))
+    }
+
+    pub(crate) fn corrupt(&self, name: FileName, position: u64, reason: impl Into<String>) -> StorageError {
+        StorageError::Corrupt { path: self.path_of(name), position, reason: reason.into() }
+    }
+}

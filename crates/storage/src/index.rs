@@ -1,0 +1,333 @@
+//! Offset and time indexes: sparse, sorted entries of fixed size, Kafka's bytes (`OffsetIndex`, `TimeIndex`).
+//!
+//! The newest entries are kept in memory, where appends put them and reads of the tail find them; older ones are in
+//! the file and are searched there, through the page cache. Kafka pre-sizes an index and trims it when it is closed;
+//! an index written here has its exact size at all times, which Kafka takes as trimmed.
+
+use ottla_base::{Offset, Timestamp};
+use ottla_host::disk::Open;
+use parking_lot::Mutex;
+
+use crate::error::StorageError;
+use crate::file_names::{FileName, SegmentFile};
+use crate::files::{FileSlot, LogFiles};
+
+/// What an index is made of.
+pub(crate) trait Entry: Copy + PartialEq + std::fmt::Debug {
+    /// Bytes in the file.
+    const BYTES: usize;
+    /// The longest entry in bytes, to size buffers.
+    const KIND: SegmentFile;
+    fn encode(&self, into: &mut Vec<u8>);
+    /// `bytes` has [`Entry::BYTES`].
+    fn decode(bytes: &[u8]) -> Self;
+    /// Whether this entry may come right before `next`.
+    fn precedes(&self, next: &Self) -> bool;
+}
+
+/// The batch that ends with an offset begins at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetEntry {
+    /// The last offset of the batch, less the segment's base offset.
+    pub relative_offset: u32,
+    /// Where the batch begins in the `.log` file.
+    pub position: u32,
+}
+
+/// No record up to an offset has a timestamp above this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeEntry {
+    /// The highest timestamp so far.
+    pub timestamp: Timestamp,
+    /// The last offset of the batch with that timestamp, less the segment's base offset.
+    pub relative_offset: u32,
+}
+
+fn be<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}
+
+impl Entry for OffsetEntry {
+    const BYTES: usize = 8;
+    const KIND: SegmentFile = SegmentFile::OffsetIndex;
+
+    fn encode(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.relative_offset.to_be_bytes());
+        into.extend_from_slice(&self.position.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> OffsetEntry {
+        OffsetEntry {
+            relative_offset: u32::from_be_bytes(be(bytes, 0)),
+            position: u32::from_be_bytes(be(bytes, 4)),
+        }
+    }
+
+    fn precedes(&self, next: &OffsetEntry) -> bool {
+        self.relative_offset < next.relative_offset && self.position < next.position
+    }
+}
+
+impl Entry for TimeEntry {
+    const BYTES: usize = 12;
+    const KIND: SegmentFile = SegmentFile::TimeIndex;
+
+    fn encode(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.timestamp.get().to_be_bytes());
+        into.extend_from_slice(&self.relative_offset.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> TimeEntry {
+        TimeEntry {
+            timestamp: Timestamp(i64::from_be_bytes(be(bytes, 0))),
+            relative_offset: u32::from_be_bytes(be(bytes, 8)),
+        }
+    }
+
+    fn precedes(&self, next: &TimeEntry) -> bool {
+        self.timestamp < next.timestamp && self.relative_offset <= next.relative_offset
+    }
+}
+
+/// How many entries wait in memory before they are written: half a page of offsets, which is 1 MiB of log or more.
+const PENDING_MAX: usize = 256;
+/// How many entries are read at once when a search has come close.
+const BLOCK_ENTRIES: u32 = 64;
+
+/// The index of one segment.
+#[derive(Debug)]
+pub(crate) struct Index<E> {
+    base: Offset,
+    file: FileSlot,
+    state: Mutex<State<E>>,
+}
+
+#[derive(Debug)]
+struct State<E> {
+    /// Entries in the file; `None` until somebody looked.
+    in_file: Option<u32>,
+    /// Entries that follow those in the file.
+    pending: Vec<E>,
+    /// The last entry of all, if it is known.
+    last: Option<E>,
+}
+
+impl<E: Entry> Index<E> {
+    /// The index of a new segment: no file yet.
+    pub(crate) fn empty(base: Offset) -> Index<E> {
+        let state = State { in_file: Some(0), pending: Vec::new(), last: None };
+        Index { base, file: FileSlot::default(), state: Mutex::new(state) }
+    }
+
+    /// The index of a segment that exists. Nothing is read until it is used.
+    pub(crate) fn unread(base: Offset) -> Index<E> {
+        let index = Index::empty(base);
+        index.state.lock().in_file = None;
+        index
+    }
+
+    fn name(&self) -> FileName {
+        FileName::live(self.base, E::KIND)
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self, files: &LogFiles) -> Result<u32, StorageError> {
+        let mut state = self.state.lock();
+        let in_file = self.look(files, &mut state)?;
+        Ok(in_file + state.pending.len() as u32)
+    }
+
+    /// Counts the entries in the file, once. A file that Kafka pre-sized and did not trim ends in zeros.
+    fn look(&self, files: &LogFiles, state: &mut State<E>) -> Result<u32, StorageError> {
+        if let Some(in_file) = state.in_file {
+            return Ok(in_file);
+        }
+        let file = self.file.get(files, self.name())?;
+        let bytes = files.of(self.name(), file.len())?;
+        if !bytes.is_multiple_of(E::BYTES as u64) {
+            return Err(files.corrupt(self.name(), bytes, "the size is not a multiple of an entry's"));
+        }
+        let entries = u32::try_from(bytes / E::BYTES as u64)
+            .map_err(|_| files.corrupt(self.name(), bytes, "too large to be an index"))?;
+        let last = match entries.checked_sub(1) {
+            Some(last) => Some(self.in_file(files, last)?),
+            None => None,
+        };
+        if let Some(last) = last {
+            let first = self.in_file(files, 0)?;
+            if entries > 1 && !first.precedes(&last) {
+                return Err(files.corrupt(self.name(), 0, "the entries are not in order"));
+            }
+        }
+        state.in_file = Some(entries);
+        state.last = last;
+        Ok(entries)
+    }
+
+    fn in_file(&self, files: &LogFiles, entry: u32) -> Result<E, StorageError> {
+        let mut bytes = [0; 16];
+        let bytes = &mut bytes[..E::BYTES];
+        let file = self.file.get(files, self.name())?;
+        files.of(self.name(), file.read_exact_at(bytes, u64::from(entry) * E::BYTES as u64))?;
+        Ok(E::decode(bytes))
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self, files: &LogFiles) -> Result<Option<E>, StorageError> {
+        let mut state = self.state.lock();
+        self.look(files, &mut state)?;
+        Ok(state.last)
+    }
+
+    /// The last entry for which `holds`, which holds for a first part of the entries and no others; and the first
+    /// for which it does not.
+    pub(crate) fn search(
+        &self,
+        files: &LogFiles,
+        holds: impl Fn(&E) -> bool,
+    ) -> Result<(Option<E>, Option<E>), StorageError> {
+        let mut state = self.state.lock();
+        let in_file = self.look(files, &mut state)?;
+        let pending = state.pending.partition_point(&holds);
+        if pending > 0 {
+            return Ok((Some(state.pending[pending - 1]), state.pending.get(pending).copied()));
+        }
+        let first_pending = state.pending.first().copied();
+        drop(state);
+        let (mut low, mut high) = (0, in_file);
+        while high - low > BLOCK_ENTRIES {
+            let middle = low + (high - low) / 2;
+            if holds(&self.in_file(files, middle)?) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        // One more than the range, for the entry after.
+        let block = self.block(files, low, (high + 1).min(in_file))?;
+        let held = block.partition_point(&holds);
+        let after =
+            block.get(held).copied().or(if low + held as u32 == in_file { first_pending } else { None });
+        Ok((held.checked_sub(1).map(|last| block[last]), after))
+    }
+
+    fn block(&self, files: &LogFiles, first: u32, end: u32) -> Result<Vec<E>, StorageError> {
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let mut bytes = vec![0; (end - first) as usize * E::BYTES];
+        let file = self.file.get(files, self.name())?;
+        files.of(self.name(), file.read_exact_at(&mut bytes, u64::from(first) * E::BYTES as u64))?;
+        Ok(bytes.chunks_exact(E::BYTES).map(E::decode).collect())
+    }
+
+    /// Adds an entry after the last. Entries that do not follow it are left out.
+    pub(crate) fn push(&self, files: &LogFiles, entry: E) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        self.look(files, &mut state)?;
+        if state.last.is_some_and(|last| !last.precedes(&entry)) {
+            return Ok(());
+        }
+        if state.pending.len() >= PENDING_MAX {
+            self.write(files, &mut state)?;
+        }
+        state.pending.push(entry);
+        state.last = Some(entry);
+        Ok(())
+    }
+
+    /// Whether the search for what `holds` needs no file.
+    pub(crate) fn in_memory(&self, holds: impl Fn(&E) -> bool) -> bool {
+        let state = self.state.lock();
+        state.in_file == Some(0) || state.pending.first().is_some_and(holds)
+    }
+
+    fn write(&self, files: &LogFiles, state: &mut State<E>) -> Result<(), StorageError> {
+        let in_file = self.look(files, state)?;
+        let mut bytes = Vec::with_capacity(state.pending.len() * E::BYTES);
+        for entry in &state.pending {
+            entry.encode(&mut bytes);
+        }
+        let file = files.open(self.name(), Open::Create)?;
+        let end = u64::from(in_file) * E::BYTES as u64;
+        files.of(self.name(), file.write_all_at(&bytes, end))?;
+        state.in_file = Some(in_file + state.pending.len() as u32);
+        state.pending.clear();
+        state.pending.shrink_to(PENDING_MAX);
+        Ok(())
+    }
+
+    /// Writes what is only in memory, so that the file is whole; makes the file if there is none. With `sync` it is
+    /// made durable, too.
+    pub(crate) fn flush(&self, files: &LogFiles, sync: Sync) -> Result<(), StorageError> {
+        {
+            let mut state = self.state.lock();
+            if state.in_file.is_some() {
+                self.write(files, &mut state)?;
+            }
+            // Sealed: no more is to come.
+            state.pending.shrink_to_fit();
+        }
+        if sync == Sync::Yes {
+            let file = files.open(self.name(), Open::Write)?;
+            files.synced(&files.path_of(self.name()), file.sync_data())?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the index to the entries for which `keep`, which holds for a first part of them.
+    pub(crate) fn truncate(&self, files: &LogFiles, keep: impl Fn(&E) -> bool) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let in_file = self.look(files, &mut state)?;
+        let pending = state.pending.partition_point(&keep);
+        state.pending.truncate(pending);
+        let kept = if pending > 0 {
+            in_file
+        } else {
+            let (mut low, mut high) = (0, in_file);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                if keep(&self.in_file(files, middle)?) {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            low
+        };
+        if kept < in_file {
+            let file = files.open(self.name(), Open::Write)?;
+            files.of(self.name(), file.set_len(u64::from(kept) * E::BYTES as u64))?;
+            state.in_file = Some(kept);
+        }
+        state.last = match state.pending.last() {
+            Some(last) => Some(*last),
+            None if kept > 0 => Some(self.in_file(files, kept - 1)?),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Empties the index, whatever its file holds.
+    pub(crate) fn reset(&self, files: &LogFiles) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        let file = files.open(self.name(), Open::Truncate)?;
+        self.file.put(&std::sync::Arc::new(file));
+        *state = State { in_file: Some(0), pending: Vec::new(), last: None };
+        Ok(())
+    }
+}
+
+/// Whether a write is to be made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// It survives a power cut.
+    Yes,
+    /// The kernel writes it when it likes.
+    No,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! One partition's log: its batches in order, from the log start to the end, and what readers may see of them.
+//!
+//! Appends go through one lock, which is held for one write and never across an await. After each change the appender
+//! publishes an immutable [`View`]; readers work on that and take no lock.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use arc_swap::ArcSwap;
+use ottla_base::Offset;
+use ottla_host::Host;
+use parking_lot::Mutex;
+
+use crate::config::LogConfig;
+use crate::error::StorageError;
+use crate::file_names::TopicPartition;
+use crate::files::{Directory, LogFiles, OpenFiles};
+use crate::load::load;
+use crate::progress::{Listener, Progress};
+use crate::segment::Segment;
+
+mod append;
+mod flush;
+mod lookup;
+mod read;
+mod retention;
+mod retire;
+mod truncate;
+
+pub(crate) use append::Appender;
+pub use append::{AppendError, AppendOptions, Appended, Commit, Duplicate};
+pub use lookup::TimestampedOffset;
+pub use read::{FileRange, FirstBatch, ReadAnswer, ReadError, ReadLimit, ReadRequest};
+pub use truncate::LogStartReason;
+
+/// An immutable look at a log: four offsets that belong together, and the files behind them.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The first offset that may be read.
+    pub log_start: Offset,
+    /// Everything below is committed.
+    pub high_watermark: Offset,
+    /// Everything below is committed and belongs to no open transaction.
+    pub last_stable: Offset,
+    /// The offset that the next record gets.
+    pub end: Offset,
+    /// Never empty; the last is the active one.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// Bytes of the active segment that belong to this view.
+    pub(crate) active_len: u32,
+}
+
+impl View {
+    /// Bytes of all `.log` files.
+    pub fn size(&self) -> u64 {
+        let sealed = &self.segments[..self.segments.len() - 1];
+        sealed.iter().map(|segment| u64::from(segment.len())).sum::<u64>() + u64::from(self.active_len)
+    }
+
+    /// How many segments there are.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.log_start == self.end
+    }
+}
+
+/// How the process that used a log directory before ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastShutdown {
+    /// It wrote everything and said so.
+    Clean,
+    /// It may have been in the middle of anything.
+    Unclean,
+}
+
+/// What is needed to open a log.
+#[derive(Debug, Clone)]
+pub struct OpenLog {
+    /// The computer.
+    pub host: Host,
+    /// The log directory it is in.
+    pub directory: Arc<Directory>,
+    /// Who keeps files open.
+    pub open_files: Arc<OpenFiles>,
+    /// Whose log it is.
+    pub partition: TopicPartition,
+    /// The log's own directory; made if missing.
+    pub path: PathBuf,
+    /// The topic's configuration.
+    pub config: Arc<LogConfig>,
+    /// How the last process ended.
+    pub last_shutdown: LastShutdown,
+    /// Everything below was made durable, as the checkpoint says.
+    pub recovery_point: Offset,
+    /// The log start, as the checkpoint says.
+    pub log_start: Offset,
+    /// The high watermark, as the checkpoint says.
+    pub high_watermark: Offset,
+}
+
+/// One partition's log.
+#[derive(Debug)]
+pub struct Log {
+    partition: TopicPartition,
+    pub(crate) files: LogFiles,
+    config: ArcSwap<LogConfig>,
+    view: ArcSwap<View>,
+    appender: Mutex<Appender>,
+    progress: Progress,
+    /// Everything below is durable.
+    recovery_point: AtomicI64,
+    flush: flush::FlushState,
+    retired: retire::RetiredFiles,
+    closed: AtomicBool,
+    future: bool,
+}
+
+impl Log {
+    /// Opens a log, repairs what an unclean stop left behind, and makes it if there is none.
+    pub fn open(open: OpenLog) -> Result<Arc<Log>, StorageError> {
+        let files = LogFiles::new(
+            open.host.clone(),
+            open.directory.clone(),
+            open.open_files.clone(),
+            open.path.clone(),
+        );
+        files.set_index_interval_bytes(open.config.index_interval_bytes);
+        open.directory.check()?;
+        let loaded = load(&files, &open)?;
+        let recovery_point = loaded.recovery_point;
+        let future = open.path.extension().is_some_and(|it| it.to_string_lossy().ends_with("-future"));
+        let flush = flush::FlushState::new(open.host.now());
+        let appender = Appender::new(&files, &open, loaded)?;
+        let log = Log {
+            partition: open.partition,
+            config: ArcSwap::new(open.config),
+            view: ArcSwap::from_pointee(appender.view()),
+            appender: Mutex::new(appender),
+            progress: Progress::new(),
+            recovery_point: AtomicI64::new(recovery_point.get()),
+            flush,
+            retired: retire::RetiredFiles::default(),
+            closed: AtomicBool::new(false),
+            future,
+            files,
+        };
+        Ok(Arc::new(log))
+    }
+
+    /// Whose log it is.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    /// The log directory it is in.
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.files.directory
+    }
+
+    /// The log's own directory.
+    pub fn path(&self) -> Arc<PathBuf> {
+        self.files.path()
+    }
+
+    /// Whether it is a copy that is being moved here from another log directory.
+    pub fn is_future(&self) -> bool {
+        self.future
+    }
+
+    /// The topic's configuration.
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.load_full()
+    }
+
+    /// Replaces the topic's configuration, for everything from now on.
+    pub fn set_config(&self, config: Arc<LogConfig>) {
+        self.files.set_index_interval_bytes(config.index_interval_bytes);
+        self.config.store(config);
+    }
+
+    /// The log as it is now.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Wakes `listener` once when the log next moves: its end, high watermark, last stable offset or log start.
+    pub fn listen(&self, listener: &Listener) {
+        self.progress.listen(listener);
+    }
+
+    /// Everything below is durable.
+    pub fn recovery_point(&self) -> Offset {
+        Offset(self.recovery_point.load(Ordering::Acquire))
+    }
+
+    /// Moves the high watermark to `offset`, or as close as the log start and the end allow. Gives what it became.
+    pub fn set_high_watermark(&self, offset: Offset) -> Offset {
+        let mut appender = self.appender.lock();
+        let bounded = offset.clamp(appender.log_start, appender.end);
+        if bounded < appender.high_watermark {
+            tracing::debug!(partition = %self.partition, from = %appender.high_watermark, to = %bounded, "high watermark moves back");
+        }
+        if bounded != appender.high_watermark {
+            appender.set_high_watermark(bounded);
+            self.publish(appender);
+        }
+        bounded
+    }
+
+    /// As [`Log::set_high_watermark`], but never moves it back.
+    pub fn advance_high_watermark(&self, offset: Offset) -> Offset {
+        let mut appender = self.appender.lock();
+        let bounded = offset.clamp(appender.log_start, appender.end).max(appender.high_watermark);
+        if bounded > appender.high_watermark {
+            appender.set_high_watermark(bounded);
+            self.publish(appender);
+        }
+        bounded
+    }
+
+    /// Publishes what the appender made and wakes who waits for it, after the lock is released.
+    fn publish(&self, appender: parking_lot::MutexGuard<'_, Appender>) {
+        self.view.store(Arc::new(appender.view()));
+        drop(appender);
+        self.progress.moved();
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StorageError::Closed);
+        }
+        self.files.directory.check()
+    }
+}
+
+#[cfg(test)]
+mod tests;

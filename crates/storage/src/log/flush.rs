@@ -1,0 +1,150 @@
+//! Making a log durable: one sync at a time, shared by everybody who waits for one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ottla_base::{Moment, Offset};
+use parking_lot::Mutex;
+
+use super::{Log, View};
+use crate::error::StorageError;
+use crate::file_names::{FileName, SegmentFile};
+use crate::index::Sync;
+use crate::segment::floor;
+
+/// What is between an append and its being durable.
+#[derive(Debug)]
+pub(super) struct FlushState {
+    /// Held by who waits for a sync; those behind find that it covered them, too.
+    turn: tokio::sync::Mutex<()>,
+    /// Held by who syncs.
+    syncing: Mutex<()>,
+    /// Snapshots of the producer state that are not written yet, by offset.
+    snapshots: Mutex<BTreeMap<Offset, Vec<u8>>>,
+    /// Whether files came or went since the directory was last synced.
+    names_changed: AtomicBool,
+    /// When a sync last ended.
+    last: AtomicU64,
+}
+
+impl FlushState {
+    pub(super) fn new(now: Moment) -> FlushState {
+        FlushState {
+            turn: tokio::sync::Mutex::default(),
+            syncing: Mutex::default(),
+            snapshots: Mutex::default(),
+            names_changed: AtomicBool::new(false),
+            last: AtomicU64::new(millis(now)),
+        }
+    }
+
+    /// Keeps syncs away while the log is cut.
+    pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.syncing.lock()
+    }
+
+    pub(super) fn names_changed(&self) {
+        self.names_changed.store(true, Ordering::Release);
+    }
+
+    /// Forgets snapshots that are not written, of offsets at or past `end`.
+    pub(super) fn drop_snapshots_from(&self, end: Offset) {
+        self.snapshots.lock().split_off(&end);
+    }
+}
+
+fn millis(moment: Moment) -> u64 {
+    u64::try_from(moment.0.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Log {
+    /// Waits until everything below `offset` is durable. Any number may wait at once: they share syncs.
+    pub async fn flush_to(self: &Arc<Self>, offset: Offset) -> Result<(), StorageError> {
+        if self.recovery_point() >= offset {
+            return Ok(());
+        }
+        let _turn = self.flush.turn.lock().await;
+        if self.recovery_point() >= offset {
+            return Ok(());
+        }
+        let log = self.clone();
+        self.files.host.blocking(move || log.flush_now()).await
+    }
+
+    /// Makes everything durable that is in the log now. Blocks.
+    pub fn flush_now(&self) -> Result<(), StorageError> {
+        let _syncing = self.flush.syncing.lock();
+        let view = self.view();
+        self.sync_segments(&view, view.end)
+    }
+
+    /// Makes the segments durable that end at `base` or before.
+    pub(super) fn flush_sealed(&self, base: Offset) -> Result<(), StorageError> {
+        let _syncing = self.flush.syncing.lock();
+        let view = self.view();
+        self.sync_segments(&view, base.min(view.end))
+    }
+
+    /// How long ago the log was last flushed; zero if there is nothing to flush.
+    pub fn unflushed_for(&self) -> Duration {
+        if self.recovery_point() >= self.view.load().end {
+            return Duration::ZERO;
+        }
+        let last = self.flush.last.load(Ordering::Acquire);
+        Duration::from_millis(millis(self.files.host.now()).saturating_sub(last))
+    }
+
+    /// Syncs what is between the recovery point and `end`, and moves the recovery point there. Sealed segments are
+    /// synced with their indexes; those of the active one are made anew if it comes to that.
+    fn sync_segments(&self, view: &View, end: Offset) -> Result<(), StorageError> {
+        let start = self.recovery_point();
+        self.check()?;
+        if end <= start {
+            return Ok(());
+        }
+        self.write_snapshots(Sync::Yes)?;
+        let first = floor(&view.segments, start).unwrap_or(0);
+        for at in first..view.segments.len() {
+            let segment = &view.segments[at];
+            if segment.base() >= end {
+                break;
+            }
+            if at + 1 < view.segments.len() {
+                segment.flush_indexes(&self.files, Sync::Yes)?;
+            }
+            if segment.len() > 0 {
+                let path = self.files.path_of(segment.log_name());
+                self.files.synced(&path, segment.log(&self.files)?.sync_data())?;
+            }
+        }
+        self.sync_names()?;
+        self.recovery_point.fetch_max(end.get(), Ordering::AcqRel);
+        self.flush.last.store(millis(self.files.host.now()), Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes durable which files there are.
+    pub(super) fn sync_names(&self) -> Result<(), StorageError> {
+        if self.flush.names_changed.swap(false, Ordering::AcqRel) {
+            let path = self.files.path();
+            self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the snapshots that rolls left.
+    pub(super) fn write_snapshots(&self, sync: Sync) -> Result<(), StorageError> {
+        loop {
+            let Some((offset, snapshot)) = self.flush.snapshots.lock().pop_first() else { return Ok(()) };
+            let name = FileName::live(offset, SegmentFile::Snapshot);
+            let file = self.files.open(name, ottla_host::disk::Open::Truncate)?;
+            self.files.of(name, file.write_all_at(&snapshot, 0))?;
+            if sync == Sync::Yes {
+                self.files.synced(&self.files.path_of(name), file.sync_data())?;
+            }
+            self.flush.names_changed();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Reading: whole batches as ranges of files, up to what a reader may see, and the transactions aborted among them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use ottla_base::{ErrorCode, Offset};
+use ottla_host::File;
+use smallvec::SmallVec;
+
+use super::{Log, View};
+use crate::error::StorageError;
+use crate::segment::floor;
+
+/// Up to where a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadLimit {
+    /// Everything: replicas.
+    End,
+    /// What is committed: consumers.
+    HighWatermark,
+    /// What is committed and of no open transaction: consumers with `isolation.level=read_committed`.
+    LastStable,
+}
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRequest {
+    /// The first offset wanted; the first batch may begin before it.
+    pub from: Offset,
+    /// The most bytes wanted.
+    pub max_bytes: u32,
+    /// Up to where the reader may see.
+    pub limit: ReadLimit,
+    /// What if the first batch has more bytes than wanted.
+    pub first_batch: FirstBatch,
+}
+
+/// What to do with a first batch that has more bytes than wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstBatch {
+    /// Give it, whole, so that the reader gets on.
+    Whole,
+    /// Give nothing.
+    WithinLimit,
+}
+
+/// Bytes of a file that will not change.
+#[derive(Debug, Clone)]
+pub struct FileRange {
+    /// The file, open as long as this is kept.
+    pub file: Arc<File>,
+    /// Where the bytes begin.
+    pub position: u64,
+    /// How many there are.
+    pub len: u32,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Default)]
+pub struct ReadAnswer {
+    /// Whole batches, one range for each segment they are in.
+    pub ranges: SmallVec<[FileRange; 1]>,
+    /// Bytes in all ranges.
+    pub bytes: u32,
+}
+
+/// Why nothing can be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// The log does not have the offset.
+    #[error("offset {from} is not within {start}..={end}")]
+    OutOfRange {
+        /// What was asked for.
+        from: Offset,
+        /// The log start.
+        start: Offset,
+        /// The end.
+        end: Offset,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl ReadError {
+    /// The answer to the reader.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Storage(error) => error.error_code(),
+        }
+    }
+}
+
+impl View {
+    /// The offset that a limit stands for.
+    pub fn limit(&self, limit: ReadLimit) -> Offset {
+        match limit {
+            ReadLimit::End => self.end,
+            ReadLimit::HighWatermark => self.high_watermark,
+            ReadLimit::LastStable => self.last_stable,
+        }
+    }
+
+    /// The offset after the last that the segment at `at` may hold.
+    pub(super) fn end_of(&self, at: usize) -> Offset {
+        self.segments.get(at + 1).map_or(self.end, |next| next.base())
+    }
+
+    fn len_of(&self, at: usize) -> u32 {
+        if at + 1 == self.segments.len() { self.active_len } else { self.segments[at].len() }
+    }
+}
+
+/// The part of a segment that is read.
+struct Part {
+    file: Arc<File>,
+    positions: Range<u32>,
+    /// The offset after its last record.
+    end: Offset,
+}
+
+impl Log {
+    /// Whether reading from `from` finds everything it needs in memory, so that it may be done where nothing may
+    /// block.
+    pub fn is_warm(&self, view: &View, from: Offset) -> bool {
+        if from >= view.end {
+            return true;
+        }
+        let active = &view.segments[view.segments.len() - 1];
+        let sought = active.relative(from);
+        from >= active.base() && active.offsets.in_memory(|entry| entry.relative_offset <= sought)
+    }
+
+    /// Reads what `view` has. May wait for the disk: where [`Log::is_warm`] says no, call it where that is allowed.
+    pub fn read(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
+        self.check()?;
+        let ReadRequest { from, max_bytes, .. } = *request;
+        if from < view.log_start || from > view.end {
+            return Err(ReadError::OutOfRange { from, start: view.log_start, end: view.end });
+        }
+        let limit = view.limit(request.limit);
+        let mut answer = ReadAnswer::default();
+        let Some(first) = floor(&view.segments, from) else { return Ok(answer) };
+        let mut end = from;
+        for at in first..view.segments.len() {
+            if end >= limit {
+                break;
+            }
+            let oversize = if answer.bytes == 0 { request.first_batch } else { FirstBatch::WithinLimit };
+            let wanted = max_bytes.saturating_sub(answer.bytes);
+            let Some(part) = self.read_segment(view, at, end, limit, wanted, oversize)? else {
+                // A segment whose end compaction or a roll left empty has nothing; the next one may.
+                if answer.bytes == 0 && view.end_of(at) < limit {
+                    end = view.end_of(at).max(end);
+                    continue;
+                }
+                break;
+            };
+            let len = part.positions.end - part.positions.start;
+            answer.bytes += len;
+            answer.ranges.push(FileRange { file: part.file, position: u64::from(part.positions.start), len });
+            end = part.end;
+            if part.end < view.end_of(at) {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+
+    fn read_segment(
+        &self,
+        view: &View,
+        at: usize,
+        from: Offset,
+        limit: Offset,
+        wanted: u32,
+        oversize: FirstBatch,
+    ) -> Result<Option<Part>, StorageError> {
+        let (files, segment) = (&self.files, &view.segments[at]);
+        let Some(start) = segment.find(files, from)? else { return Ok(None) };
+        let (stop, stop_offset) = if limit >= view.end_of(at) {
+            (view.len_of(at), view.end_of(at))
+        } else {
+            match segment.find(files, limit)? {
+                Some(batch) => (batch.position, limit.min(batch.base_offset)),
+                None => (view.len_of(at), view.end_of(at)),
+            }
+        };
+        if start.position >= stop {
+            return Ok(None);
+        }
+        let (end, end_offset) = if stop - start.position <= wanted {
+            (stop, stop_offset)
+        } else {
+            match segment.last_end_within(files, start.position, start.position.saturating_add(wanted))? {
+                Some(last) => (last.end_position(), last.end_offset()),
+                None if oversize == FirstBatch::Whole => (start.end_position(), start.end_offset()),
+                None => return Ok(None),
+            }
+        };
+        let positions = start.position..end;
+        segment.check(files, positions.clone())?;
+        Ok(Some(Part { file: segment.log(files)?, positions, end: end_offset }))
+    }
+}

@@ -1,0 +1,127 @@
+//! Which segments are kept no longer: by age, by size of the log, and below the log start.
+
+use std::sync::Arc;
+
+use ottla_base::{Offset, Timestamp};
+
+use super::Log;
+use super::truncate::LogStartReason;
+use crate::error::StorageError;
+use crate::segment::Segment;
+
+/// Why a segment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Breach {
+    LogStart,
+    Size,
+    Age,
+}
+
+impl Log {
+    /// Removes the segments that the topic's configuration keeps no longer. Gives how many. Blocks.
+    pub fn apply_retention(self: &Arc<Self>) -> Result<usize, StorageError> {
+        let mut removed = self.remove_breaching(Breach::LogStart)?;
+        if self.config.load().cleanup_delete {
+            removed += self.remove_breaching(Breach::Size)?;
+            removed += self.remove_breaching(Breach::Age)?;
+        }
+        Ok(removed)
+    }
+
+    fn remove_breaching(self: &Arc<Self>, breach: Breach) -> Result<usize, StorageError> {
+        if self.first_breaching(breach)? == 0 {
+            return Ok(0);
+        }
+        // Once more, with the appender kept away.
+        let syncing = self.flush.hold();
+        let mut appender = self.appender.lock();
+        self.check()?;
+        self.view.store(Arc::new(appender.view()));
+        let mut count = self.first_breaching(breach)?;
+        if count == appender.segments.len() {
+            let end = appender.end;
+            if end == appender.active().base() {
+                count -= 1;
+            } else {
+                // There is always an active segment.
+                appender.roll(self, end)?;
+            }
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        // The name that keeps the offsets is durable before the names that kept them go.
+        self.flush.names_changed();
+        self.sync_names()?;
+        let (go, stay) = appender.segments.split_at(count);
+        let (go, stay) = (go.to_vec(), stay.to_vec());
+        let start = stay[0].base();
+        let log_start = appender.log_start;
+        appender.segments = Arc::new(stay);
+        if start > log_start {
+            appender.move_log_start(self, start, LogStartReason::SegmentDeletion);
+        }
+        self.publish(appender);
+        for segment in &go {
+            tracing::info!(
+                partition = %self.partition, base = %segment.base(), bytes = segment.len(), reason = ?breach,
+                "deleting a segment"
+            );
+        }
+        self.retire(&go)?;
+        drop(syncing);
+        Ok(count)
+    }
+
+    /// How many segments at the start breach a limit. None that holds anything uncommitted does.
+    fn first_breaching(&self, breach: Breach) -> Result<usize, StorageError> {
+        let (view, config) = (self.view(), self.config());
+        let now = self.files.host.wall_clock();
+        let mut excess = match config.retention_bytes {
+            Some(limit) => view.size().saturating_sub(limit),
+            None => 0,
+        };
+        let mut count = 0;
+        for (at, segment) in view.segments.iter().enumerate() {
+            let is_last = at + 1 == view.segments.len();
+            if view.end_of(at) > view.high_watermark || (is_last && view.active_len == 0) {
+                break;
+            }
+            let breaches = match breach {
+                Breach::LogStart => !is_last && view.end_of(at) <= view.log_start,
+                Breach::Size => {
+                    let size = u64::from(segment.len());
+                    let breaches = config.retention_bytes.is_some() && size <= excess && excess > 0;
+                    excess = excess.saturating_sub(size);
+                    breaches
+                }
+                Breach::Age => match config.retention_ms {
+                    Some(limit) => self.age_ms(segment, now)? > i64::try_from(limit).unwrap_or(i64::MAX),
+                    None => false,
+                },
+            };
+            if !breaches {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// How old a segment's newest record is: by its timestamp, or when the file was last written if it has none.
+    fn age_ms(&self, segment: &Segment, now: Timestamp) -> Result<i64, StorageError> {
+        let (largest, _) = segment.largest(&self.files)?;
+        let newest = if largest >= Timestamp(0) {
+            largest
+        } else {
+            let path = self.files.path_of(segment.log_name());
+            self.files.result(&path, self.files.disk().metadata(&path))?.modified
+        };
+        Ok(now.get().saturating_sub(newest.get()))
+    }
+
+    /// The first offset of each segment, the active one last.
+    pub fn segment_bases(&self) -> Vec<Offset> {
+        self.view.load().segments.iter().map(|segment| segment.base()).collect()
+    }
+}

@@ -1,0 +1,65 @@
+//! Files that left the log: renamed at once, removed when nobody can be reading them any more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ottla_base::Moment;
+use parking_lot::Mutex;
+
+use super::Log;
+use crate::error::StorageError;
+use crate::file_names::{FileName, SegmentFile, Standing};
+use crate::segment::Segment;
+
+/// What is to be removed, and when.
+#[derive(Debug, Default)]
+pub(super) struct RetiredFiles(Mutex<VecDeque<(Moment, FileName)>>);
+
+impl Log {
+    /// Takes segments out of the log: their files become `.deleted` now and are removed after `file.delete.delay.ms`.
+    pub(super) fn retire(&self, segments: &[Arc<Segment>]) -> Result<(), StorageError> {
+        let due = self.files.host.now() + Duration::from_millis(self.config.load().file_delete_delay_ms);
+        for segment in segments {
+            segment.rename(&self.files, Standing::Deleted)?;
+            let mut retired = self.retired.0.lock();
+            for kind in SegmentFile::ALL {
+                retired.push_back((due, FileName::live(segment.base(), kind).standing(Standing::Deleted)));
+            }
+        }
+        self.flush.names_changed();
+        Ok(())
+    }
+
+    /// Gives the log's directory another name within its log directory.
+    pub fn rename(&self, name: &str) -> Result<(), StorageError> {
+        let _syncing = self.flush.hold();
+        let _appender = self.appender.lock();
+        self.files.move_to(name)
+    }
+
+    /// Ends the use of the log: every operation from now on is refused.
+    pub fn close(&self) {
+        let _appender = self.appender.lock();
+        self.closed.store(true, Ordering::Release);
+        self.progress.moved();
+    }
+
+    /// Removes the files that left the log long enough ago. Blocks.
+    pub fn remove_retired(&self) -> Result<(), StorageError> {
+        let now = self.files.host.now();
+        loop {
+            let name = {
+                let mut retired = self.retired.0.lock();
+                match retired.front() {
+                    Some((due, _)) if *due <= now => retired.pop_front().map(|(_, name)| name),
+                    _ => None,
+                }
+            };
+            let Some(name) = name else { return Ok(()) };
+            let path = self.files.path_of(name);
+            self.files.result(&path, self.files.disk().remove_file_if_exists(&path))?;
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A log in use, on a simulated disk.
+
+use ottla_base::{ErrorCode, Offset, Timestamp};
+
+use crate::test_fixture::{OPTIONS, TIME, World, append, batch, read_all, read_bytes};
+use crate::{Commit, FirstBatch, LastShutdown, Log, LogStartReason, ReadLimit, ReadRequest};
+
+fn value(number: usize) -> Vec<u8> {
+    format!("value {number}").into_bytes()
+}
+
+/// Appends `count` batches of two records.
+fn fill(log: &std::sync::Arc<Log>, count: usize) {
+    let start = log.view().end.get() as usize;
+    for at in 0..count {
+        let number = start + 2 * at;
+        append(log, TIME + number as i64, &[&value(number), &value(number + 1)]);
+    }
+}
+
+fn check(log: &Log, from: i64, end: i64) {
+    for max_bytes in [1, 200, 1000, 1 << 20] {
+        let records = read_all(log, Offset(from), max_bytes);
+        let expected: Vec<_> = (from..end).map(|offset| (offset, value(offset as usize))).collect();
+        assert_eq!(records, expected, "with fetches of {max_bytes} bytes");
+    }
+}
+
+#[test]
+fn what_is_appended_is_read() {
+    let world = World::new(1);
+    let log = world.open(LastShutdown::Unclean);
+    assert!(log.view().is_empty());
+    let first = append(&log, TIME, &[b"value 0", b"value 1"]);
+    assert_eq!((first.first, first.end), (Offset(0), Offset(2)));
+    fill(&log, 100);
+    let view = log.view();
+    assert_eq!((view.log_start, view.high_watermark, view.end), (Offset(0), Offset(202), Offset(202)));
+    check(&log, 0, 202);
+    check(&log, 77, 202);
+    assert!(read_bytes(&log, Offset(202), 100).is_empty());
+    let request = |from| ReadRequest {
+        from: Offset(from),
+        max_bytes: 1,
+        limit: ReadLimit::End,
+        first_batch: FirstBatch::WithinLimit,
+    };
+    assert_eq!(log.read(&view, &request(0)).unwrap().bytes, 0, "the first batch does not fit");
+    for outside in [-1, 203] {
+        let error = log.read(&view, &request(outside)).unwrap_err();
+        assert_eq!(error.error_code(), ErrorCode::OffsetOutOfRange);
+    }
+}
+
+#[test]
+fn readers_see_up_to_their_limit() {
+    let log = World::new(1).open(LastShutdown::Unclean);
+    let later = crate::AppendOptions { commit: Commit::Later, ..OPTIONS };
+    for number in 0..10 {
+        log.append_as_leader(&batch(TIME, &[&value(number)]), &later).unwrap();
+    }
+    assert!(read_bytes(&log, Offset(0), 1000).is_empty());
+    assert_eq!(log.set_high_watermark(Offset(4)), Offset(4));
+    check(&log, 0, 4);
+    check(&log, 3, 4);
+    assert_eq!(log.advance_high_watermark(Offset(2)), Offset(4));
+    assert_eq!(log.advance_high_watermark(Offset(99)), Offset(10));
+    check(&log, 0, 10);
+}
+
+#[test]
+fn segments_roll_by_size_time_and_index() {
+    for (what, config) in [
+        ("size", crate::LogConfig { segment_bytes: 1000, ..Default::default() }),
+        ("time", crate::LogConfig { segment_ms: 20, ..Default::default() }),
+        (
+            "index",
+            crate::LogConfig { segment_index_bytes: 40, index_interval_bytes: 1, ..Default::default() },
+        ),
+    ] {
+        let mut world = World::new(1);
+        world.config = config;
+        let log = world.open(LastShutdown::Unclean);
+        fill(&log, 100);
+        assert!(log.view().segment_count() > 5, "by {what}: {}", log.view().segment_count());
+        check(&log, 0, 200);
+        world.recovery_point = log.recovery_point();
+        assert!(world.recovery_point > Offset(0), "sealed segments are flushed in the background");
+        drop(log);
+        check(&world.open(LastShutdown::Unclean), 0, 200);
+    }
+}
+
+#[test]
+fn a_batch_larger_than_a_segment_is_refused() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 100;
+    let log = world.open(LastShutdown::Unclean);
+    let error = log.append_as_leader(&batch(TIME, &[&[0; 100]]), &OPTIONS).unwrap_err();
+    assert_eq!(error.error_code(), ErrorCode::RecordListTooLarge);
+    assert!(log.view().is_empty());
+}
+
+#[test]
+fn followers_append_what_leaders_wrote() {
+    let world = World::new(1);
+    let leader = world.open(LastShutdown::Unclean);
+    fill(&leader, 50);
+    let bytes = read_bytes(&leader, Offset(0), 1 << 20);
+    let mut other = World::new(2);
+    other.config.segment_bytes = 700;
+    let follower = other.open(LastShutdown::Unclean);
+    let half = bytes.len() / 2;
+    let appended = follower.append_as_follower(&bytes[..half], OPTIONS.leader_epoch).unwrap().unwrap();
+    let rest = read_bytes(&leader, appended.end, 1 << 20);
+    follower.append_as_follower(&rest, OPTIONS.leader_epoch).unwrap().unwrap();
+    assert!(follower.append_as_follower(&rest, OPTIONS.leader_epoch).is_err(), "offsets increase");
+    assert!(follower.view().segment_count() > 5);
+    follower.set_high_watermark(leader.view().end);
+    check(&follower, 0, 100);
+}
+
+#[test]
+fn truncation_cuts_at_batches() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    world.config.index_interval_bytes = 100;
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    for (target, end) in [(500, 200), (199, 198), (150, 150), (31, 30), (1, 0)] {
+        log.truncate_to(Offset(target)).unwrap();
+        assert_eq!(log.view().end, Offset(end), "truncating to {target}");
+        check(&log, 0, end);
+    }
+    fill(&log, 10);
+    check(&log, 0, 20);
+    log.truncate_fully(Offset(1000)).unwrap();
+    let view = log.view();
+    assert_eq!((view.log_start, view.high_watermark, view.end), (Offset(1000), Offset(1000), Offset(1000)));
+    fill(&log, 3);
+    check(&log, 1000, 1006);
+    drop(log);
+    check(&world.open(LastShutdown::Unclean), 1000, 1006);
+}
+
+#[test]
+fn the_log_start_moves_and_segments_follow() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    let before = log.view().segment_count();
+    log.advance_log_start(Offset(101), LogStartReason::ClientRecordDeletion).unwrap();
+    assert!(log.advance_log_start(Offset(201), LogStartReason::ClientRecordDeletion).is_err());
+    check(&log, 101, 200);
+    let removed = log.apply_retention().unwrap();
+    assert!(removed > 0);
+    assert_eq!(log.view().segment_count(), before - removed);
+    check(&log, 101, 200);
+    let files = || world.host.disk().list("/data/orders-0").unwrap();
+    assert!(files().iter().any(|entry| entry.name.ends_with(".deleted")));
+    world.host.simulation().unwrap().advance(std::time::Duration::from_secs(61));
+    log.remove_retired().unwrap();
+    assert!(!files().iter().any(|entry| entry.name.ends_with(".deleted")));
+    world.log_start = Offset(101);
+    drop(log);
+    let log = world.open(LastShutdown::Unclean);
+    assert_eq!(log.view().log_start, Offset(101));
+    check(&log, 101, 200);
+}
+
+#[test]
+fn retention_by_age_may_take_the_active_segment() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    world.config.retention_ms = Some(60_000);
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    assert_eq!(log.apply_retention().unwrap(), 0);
+    world.host.simulation().unwrap().advance(std::time::Duration::from_secs(120));
+    assert!(log.apply_retention().unwrap() > 1);
+    let view = log.view();
+    assert_eq!((view.log_start, view.end, view.segment_count()), (Offset(200), Offset(200), 1));
+    assert_eq!(log.apply_retention().unwrap(), 0);
+    drop(log);
+    let log = world.open(LastShutdown::Unclean);
+    assert_eq!(log.view().end, Offset(200), "offsets are not given again");
+    fill(&log, 1);
+    check(&log, 200, 202);
+}
+
+#[test]
+fn retention_by_size_keeps_what_is_wanted() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    world.config.retention_bytes = Some(3000);
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    log.apply_retention().unwrap();
+    let size = log.view().size();
+    assert!((3000..4000).contains(&size), "{size}");
+}
+
+#[test]
+fn offsets_are_found_by_timestamp() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    world.config.index_interval_bytes = 200;
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    let look = |log: &Log| {
+        for offset in 0..200 {
+            // Both records of a batch have its first one's number for a timestamp.
+            let found = log.offset_for_timestamp(Timestamp(TIME + offset)).unwrap();
+            let expected = offset + offset % 2;
+            let expected = (expected < 200).then_some((Offset(expected), Timestamp(TIME + expected)));
+            assert_eq!(found.map(|it| (it.offset, it.timestamp)), expected, "at {offset}");
+        }
+        assert_eq!(log.offset_for_timestamp(Timestamp(TIME + 199)).unwrap(), None);
+        assert_eq!(log.offset_for_timestamp(Timestamp(0)).unwrap().unwrap().offset, Offset(0));
+        assert_eq!(log.offset_of_max_timestamp().unwrap().unwrap().offset, Offset(198));
+    };
+    look(&log);
+    drop(log);
+    look(&world.open(LastShutdown::Unclean));
+}

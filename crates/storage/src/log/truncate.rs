@@ -1,0 +1,113 @@
+//! Taking records away: from the end, for a follower that diverged; from the start, for `DeleteRecords`; all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ottla_base::Offset;
+use ottla_host::disk::Open;
+
+use super::{Log, ReadError};
+use crate::error::StorageError;
+use crate::segment::Segment;
+
+/// Why the log start moves; for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStartReason {
+    /// A client asked for it, with `DeleteRecords`.
+    ClientRecordDeletion,
+    /// Retention removed segments.
+    SegmentDeletion,
+    /// The leader's log starts there.
+    LeaderOffsetIncremented,
+    /// A snapshot holds what was below.
+    SnapshotGenerated,
+}
+
+impl Log {
+    /// Cuts the log so that it ends at `end`, or at the start of the batch that holds `end`. Blocks.
+    ///
+    /// The checkpoint on the disk must not have a recovery point above `end` when this is called: after a crash that
+    /// would look like lost records.
+    pub fn truncate_to(&self, end: Offset) -> Result<(), StorageError> {
+        // Nothing may move the recovery point past the cut meanwhile.
+        let syncing = self.flush.hold();
+        let mut appender = self.appender.lock();
+        self.check()?;
+        if end >= appender.end {
+            return Ok(());
+        }
+        if end < appender.segments[0].base() {
+            drop(appender);
+            drop(syncing);
+            return self.truncate_fully(end);
+        }
+        if end < appender.high_watermark {
+            tracing::warn!(
+                partition = %self.partition, %end, high_watermark = %appender.high_watermark,
+                "truncating below the high watermark"
+            );
+        }
+        tracing::info!(partition = %self.partition, from = %appender.end, to = %end, "truncating");
+        let kept = appender.segments.partition_point(|segment| segment.base() <= end).max(1);
+        let (stay, go) = appender.segments.split_at(kept);
+        let (stay, go) = (stay.to_vec(), go.to_vec());
+        self.retire(&go)?;
+        let active = &stay[kept - 1];
+        let cut = active.truncate(&self.files, end)?;
+        let end = cut.map_or(end, |batch| end.min(batch.base_offset.max(active.base())));
+        let len = active.len();
+        if cut.is_some() {
+            let file = self.files.open(active.log_name(), Open::Write)?;
+            self.files.of(active.log_name(), file.set_len(u64::from(len)))?;
+        }
+        appender.segments = Arc::new(stay);
+        appender.file = None;
+        appender.cut_active(len);
+        appender.end = end;
+        appender.log_start = appender.log_start.min(end);
+        self.recovery_point.fetch_min(end.get(), Ordering::AcqRel);
+        self.flush.drop_snapshots_from(end.after(1));
+        let high_watermark = appender.high_watermark.min(end);
+        appender.set_high_watermark(high_watermark);
+        self.publish(appender);
+        Ok(())
+    }
+
+    /// Empties the log; the next record gets the offset `start`. Blocks.
+    ///
+    /// The checkpoint on the disk must not have a recovery point above `start` when this is called.
+    pub fn truncate_fully(&self, start: Offset) -> Result<(), StorageError> {
+        let _syncing = self.flush.hold();
+        let mut appender = self.appender.lock();
+        self.check()?;
+        tracing::info!(partition = %self.partition, from = %appender.end, to = %start, "truncating all");
+        let go = appender.segments.to_vec();
+        self.retire(&go)?;
+        appender.begin_active(self, vec![Arc::new(Segment::empty(start))]);
+        appender.open_active(self)?;
+        appender.end = start;
+        appender.log_start = start;
+        self.recovery_point.store(start.get(), Ordering::Release);
+        self.flush.drop_snapshots_from(Offset::ZERO);
+        appender.set_high_watermark(start);
+        self.publish(appender);
+        Ok(())
+    }
+
+    /// Moves the log start up to `start`: what is below is not read any more, and goes when its segment does.
+    /// Refused above the high watermark. Gives the log start.
+    pub fn advance_log_start(&self, start: Offset, reason: LogStartReason) -> Result<Offset, ReadError> {
+        let mut appender = self.appender.lock();
+        self.check()?;
+        if start > appender.high_watermark {
+            let (log_start, end) = (appender.log_start, appender.high_watermark);
+            return Err(ReadError::OutOfRange { from: start, start: log_start, end });
+        }
+        if start > appender.log_start {
+            appender.move_log_start(self, start, reason);
+            self.publish(appender);
+            return Ok(start);
+        }
+        Ok(appender.log_start)
+    }
+}
