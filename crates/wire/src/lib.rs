@@ -22,11 +22,15 @@ mod tests;
 mod writer;
 
 pub use frame::{
-    decode_coordinator_key, decode_coordinator_value, decode_metadata_record, encode_coordinator_key,
-    encode_coordinator_value, encode_metadata_record, request_header_version, response_header_version,
+    decode_coordinator_key, decode_coordinator_value, decode_metadata_record, decode_request_header,
+    encode_coordinator_key, encode_coordinator_value, encode_metadata_record, request_header_version,
+    response_header_version,
 };
 pub use generated::api::{ApiKey, Request, Response};
+pub use generated::every::visit_every_message;
 pub use generated::{messages, records};
-pub use message::{DecodeError, EncodeError, Message, UnknownTaggedField};
+pub use message::{
+    DecodeError, EncodeError, Message, RequestMessage, TypedRecord, UnknownTaggedField, Visitor,
+};
 pub use reader::Reader;
 pub use writer::{Cut, Writer};

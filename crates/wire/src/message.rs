@@ -4,10 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{Reader, Writer};
+use crate::{ApiKey, Reader, Writer};
 
 /// A message of Kafka's protocol or a record that Kafka writes for itself.
-pub trait Message: Sized {
+pub trait Message: Clone + Default + PartialEq + fmt::Debug + Send + Sync + 'static {
     /// Kafka's name.
     const NAME: &'static str;
     /// The first version that can be read and written.
@@ -23,6 +23,35 @@ pub trait Message: Sized {
 
     /// Writes the message in the layout of a version.
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+}
+
+/// A request, and what answers it.
+pub trait RequestMessage: Message {
+    /// Its API.
+    const KEY: ApiKey;
+    /// What answers it.
+    type Response: Message;
+}
+
+/// A closed set of records that are told apart by a number, in front of them or in front of their key.
+pub trait TypedRecord: Sized {
+    /// The number of the type.
+    fn record_type(&self) -> i16;
+
+    /// The last version of the type.
+    fn last_version(&self) -> i16;
+
+    /// Reads a record of a type in the layout of a version.
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<Self, DecodeError>;
+
+    /// Writes the record, without its type and version, in the layout of a version.
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+}
+
+/// Something to be done for every type of message: a table for a test, a fuzz target.
+pub trait Visitor {
+    /// Does it for one type.
+    fn visit<M: Message>(&mut self);
 }
 
 /// A tagged field that this release does not know, kept to be written again.
@@ -49,6 +78,13 @@ pub enum DecodeError {
     Varint,
     /// Text is not UTF-8.
     Utf8,
+    /// The request's API or its version is unknown.
+    UnknownApi {
+        /// The API key.
+        key: i16,
+        /// The version.
+        version: i16,
+    },
     /// The record's type or its version is unknown.
     UnknownRecord {
         /// The type.
@@ -69,6 +105,9 @@ impl fmt::Display for DecodeError {
             DecodeError::Null => f.write_str("null where the version has no null"),
             DecodeError::Varint => f.write_str("a variable-length number has too many bytes"),
             DecodeError::Utf8 => f.write_str("text is not UTF-8"),
+            DecodeError::UnknownApi { key, version } => {
+                write!(f, "no API of key {key} and version {version} is known")
+            }
             DecodeError::UnknownRecord { record_type, version } => {
                 write!(f, "no record of type {record_type} and version {version} is known")
             }
@@ -98,6 +137,8 @@ pub enum EncodeError {
     },
     /// Text, bytes or a list is longer than the layout can say.
     Length(usize),
+    /// A kept tagged field is not behind the one before it.
+    Tag(u32),
 }
 
 impl fmt::Display for EncodeError {
@@ -109,6 +150,7 @@ impl fmt::Display for EncodeError {
             EncodeError::Null { field, version } => {
                 write!(f, "{field} is null but version {version} has no null")
             }
+            EncodeError::Tag(tag) => write!(f, "the tagged field {tag} is out of order"),
             EncodeError::Length(length) => write!(f, "the length {length} does not fit its field"),
         }
     }

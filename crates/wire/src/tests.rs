@@ -127,8 +127,8 @@ fn metadata_records_have_a_frame() {
     let record = MetadataRecord::TopicRecord(topic);
     let bytes = encode_metadata_record(&record, 0).expect("encodes");
     assert_eq!(bytes[..5], [1, 2, 0, 2, b't']);
-    assert_eq!(decode_metadata_record(bytes), Ok(record));
-    let unknown = decode_metadata_record(Bytes::from_static(&[1, 99, 0]));
+    assert_eq!(decode_metadata_record(bytes), Ok((record, 0)));
+    let unknown = decode_metadata_record::<MetadataRecord>(Bytes::from_static(&[1, 99, 0]));
     assert_eq!(unknown, Err(DecodeError::UnknownRecord { record_type: 99, version: 0 }));
 }
 

@@ -219,8 +219,7 @@ impl Writer {
 
     /// How many tagged fields follow.
     pub fn tagged_field_count(&mut self, count: usize) -> Result {
-        self.unsigned_varint(u32::try_from(count).map_err(|_| EncodeError::Length(count))?);
-        Ok(())
+        self.plain_length(count)
     }
 
     /// A tagged field; its length is known only once it is written.
@@ -229,20 +228,29 @@ impl Writer {
         let mut field = Writer::default();
         write(&mut field)?;
         assert!(field.cuts.is_empty(), "records are never tagged");
-        self.unsigned_varint(u32::try_from(field.len()).map_err(|_| EncodeError::Length(field.len()))?);
+        self.plain_length(field.len())?;
         self.raw(&field.bytes);
         Ok(())
     }
 
-    /// Tagged fields of a later release, as they came.
-    pub fn unknown_tagged_fields(&mut self, fields: &[UnknownTaggedField]) -> Result {
-        for field in fields {
+    /// Tagged fields of a later release, as they came, in order, as far as they come before the tag that is written
+    /// next. They leave `rest`.
+    pub fn unknown_tagged_fields(&mut self, rest: &mut &[UnknownTaggedField], next: u32) -> Result {
+        while let Some((field, later)) = rest.split_first().filter(|(field, _)| field.tag <= next) {
+            if field.tag == next || later.first().is_some_and(|it| it.tag <= field.tag) {
+                return Err(EncodeError::Tag(field.tag));
+            }
             self.unsigned_varint(field.tag);
-            self.unsigned_varint(
-                u32::try_from(field.data.len()).map_err(|_| EncodeError::Length(field.data.len()))?,
-            );
+            self.plain_length(field.data.len())?;
             self.raw(&field.data);
+            *rest = later;
         }
+        Ok(())
+    }
+
+    /// A length that is never null, so that it is not one higher than it is.
+    fn plain_length(&mut self, length: usize) -> Result {
+        self.unsigned_varint(u32::try_from(length).map_err(|_| EncodeError::Length(length))?);
         Ok(())
     }
 }

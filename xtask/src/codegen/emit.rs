@@ -388,7 +388,12 @@ impl Emitter<'_> {
             match self.flexible_expression() {
                 "true" => body += &tagged,
                 _ => {
-                    let _ = write!(body, "if flexible {{\n{tagged}}}\n");
+                    let _ = write!(
+                        body,
+                        "if flexible {{\n{tagged}}} else if !self.unknown_tagged_fields.is_empty() {{\n\
+                         return Err(EncodeError::Unsupported {{ field: \"{}, tagged fields\", version }});\n}}\n",
+                        self.shape.name
+                    );
                 }
             }
         }
@@ -400,6 +405,7 @@ impl Emitter<'_> {
         let mut tagged: Vec<(u32, &Field, Versions)> =
             self.fields().filter_map(|it| it.tag.map(|(tag, versions)| (tag, it, versions))).collect();
         tagged.sort_by_key(|it| it.0);
+        let unknown = "self.unknown_tagged_fields";
         let (mut counts, mut writes) = (String::new(), String::new());
         for (tag, field, versions) in tagged {
             let name = snake(&field.name);
@@ -412,17 +418,19 @@ impl Emitter<'_> {
             let _ = write!(counts, "let has_{name} = {has};\ncount += usize::from(has_{name});\n");
             let _ = write!(
                 writes,
-                "if has_{name} {{\nwriter.tagged_field({tag}, |writer| {{\n{write}Ok(())\n}})?;\n}}\n"
+                "if has_{name} {{\nwriter.unknown_tagged_fields(&mut unknown, {tag})?;\n\
+                 writer.tagged_field({tag}, |writer| {{\n{write}Ok(())\n}})?;\n}}\n"
             );
         }
         if counts.is_empty() {
-            return "writer.tagged_field_count(self.unknown_tagged_fields.len())?;\n\
-                    writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;\n"
-                .to_owned();
+            return format!(
+                "writer.tagged_field_count({unknown}.len())?;\n\
+                 writer.unknown_tagged_fields(&mut {unknown}.as_slice(), u32::MAX)?;\n"
+            );
         }
         format!(
-            "let mut count = self.unknown_tagged_fields.len();\n{counts}writer.tagged_field_count(count)?;\n\
-             {writes}writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;\n"
+            "let mut unknown = {unknown}.as_slice();\nlet mut count = unknown.len();\n{counts}\
+             writer.tagged_field_count(count)?;\n{writes}writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;\n"
         )
     }
 

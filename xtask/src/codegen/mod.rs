@@ -82,12 +82,19 @@ fn generate() -> Outcome<BTreeMap<PathBuf, String>> {
     );
     files.insert("api.rs".into(), dispatch::apis(&messages));
     let mut modules = Vec::new();
-    for (stem, found) in read("record")? {
-        let mut text = emit::file(&found);
-        text += &dispatch::records(&stem, &found);
-        files.insert(PathBuf::from(format!("records/{stem}.rs")), text);
-        modules.push(stem);
+    let mut places: Vec<(String, &Message)> = Vec::new();
+    for message in &messages {
+        places.push((format!("messages::{}", emit::snake(message.name())), message));
     }
+    let records = read("record")?;
+    for (stem, found) in &records {
+        let mut text = emit::file(found);
+        text += &dispatch::records(stem, found);
+        files.insert(PathBuf::from(format!("records/{stem}.rs")), text);
+        modules.push(stem.clone());
+        places.extend(found.iter().map(|it| (format!("records::{stem}"), it)));
+    }
+    files.insert("every.rs".into(), dispatch::visits(&places));
     let says = "What Kafka writes for itself: records of internal topics, control records, headers.";
     files.insert("records/mod.rs".into(), dispatch::modules(says, &modules));
     files.into_iter().map(|(path, text)| Ok((path, format(&text)?))).collect()

@@ -168,6 +168,10 @@ pub struct Message {
     pub on_controller: bool,
     /// Whether the latest version is not for use yet.
     pub unstable: bool,
+    /// Whether a broker passes it on to the controller.
+    pub forwardable: bool,
+    /// Whether it needs the right to act for the cluster.
+    pub cluster_action: bool,
     /// The message itself, then its structures.
     pub structs: Vec<Struct>,
 }
@@ -227,6 +231,8 @@ fn head(line: &str) -> Outcome<Message> {
         on_broker: false,
         on_controller: false,
         unstable: false,
+        forwardable: false,
+        cluster_action: false,
         structs: Vec::new(),
     };
     for word in words {
@@ -239,6 +245,8 @@ fn head(line: &str) -> Outcome<Message> {
                 message.on_controller = names.split(',').any(|it| it == "controller");
             }
             None if word == "unstable" => message.unstable = true,
+            None if word == "forwardable" => message.forwardable = true,
+            None if word == "cluster-action" => message.cluster_action = true,
             _ => return Err(format!("unknown word {word:?} in {line:?}").into()),
         }
     }

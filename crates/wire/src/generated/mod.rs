@@ -2,5 +2,6 @@
 #![allow(clippy::all)]
 
 pub(crate) mod api;
+pub(crate) mod every;
 pub mod messages;
 pub mod records;

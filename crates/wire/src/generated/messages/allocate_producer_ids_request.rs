@@ -43,7 +43,7 @@ impl Message for AllocateProducerIdsRequest {
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -54,7 +54,9 @@ impl Message for AlterConfigsResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "AlterConfigsResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -114,7 +116,12 @@ impl AlterConfigsResourceResponse {
         writer.string(flexible, &self.resource_name)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "AlterConfigsResourceResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Message for AlterPartitionResponse {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -100,7 +100,7 @@ impl TopicData {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -172,7 +172,7 @@ impl PartitionData {
         writer.i8(self.leader_recovery_state);
         writer.i32(self.partition_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

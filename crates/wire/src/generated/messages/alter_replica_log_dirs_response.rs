@@ -58,7 +58,12 @@ impl Message for AlterReplicaLogDirsResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "AlterReplicaLogDirsResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -112,7 +117,12 @@ impl AlterReplicaLogDirTopicResult {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "AlterReplicaLogDirTopicResult, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -162,7 +172,12 @@ impl AlterReplicaLogDirPartitionResult {
         writer.i16(self.error_code);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "AlterReplicaLogDirPartitionResult, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -97,7 +97,8 @@ impl Message for ApiVersionsResponse {
             writer.i32(self.throttle_time_ms);
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_supported_features = !self.supported_features.is_empty();
             count += usize::from(has_supported_features);
             let has_finalized_features_epoch = self.finalized_features_epoch != -1;
@@ -108,6 +109,7 @@ impl Message for ApiVersionsResponse {
             count += usize::from(has_zk_migration_ready);
             writer.tagged_field_count(count)?;
             if has_supported_features {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.array(flexible, &self.supported_features, |writer, it| {
                         it.encode(writer, version)?;
@@ -117,12 +119,14 @@ impl Message for ApiVersionsResponse {
                 })?;
             }
             if has_finalized_features_epoch {
+                writer.unknown_tagged_fields(&mut unknown, 1)?;
                 writer.tagged_field(1, |writer| {
                     writer.i64(self.finalized_features_epoch);
                     Ok(())
                 })?;
             }
             if has_finalized_features {
+                writer.unknown_tagged_fields(&mut unknown, 2)?;
                 writer.tagged_field(2, |writer| {
                     writer.array(flexible, &self.finalized_features, |writer, it| {
                         it.encode(writer, version)?;
@@ -132,12 +136,15 @@ impl Message for ApiVersionsResponse {
                 })?;
             }
             if has_zk_migration_ready {
+                writer.unknown_tagged_fields(&mut unknown, 3)?;
                 writer.tagged_field(3, |writer| {
                     writer.bool(self.zk_migration_ready);
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ApiVersionsResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -187,7 +194,9 @@ impl ApiVersion {
         writer.i16(self.max_version);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ApiVersion, tagged fields", version });
         }
         Ok(())
     }
@@ -237,7 +246,7 @@ impl SupportedFeatureKey {
         writer.i16(self.min_version);
         writer.i16(self.max_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -286,7 +295,7 @@ impl FinalizedFeatureKey {
         writer.i16(self.max_version_level);
         writer.i16(self.min_version_level);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -95,13 +95,15 @@ impl Message for BrokerHeartbeatRequest {
                 });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_offline_log_dirs = version >= 1 && !self.offline_log_dirs.is_empty();
         count += usize::from(has_offline_log_dirs);
         let has_cordoned_log_dirs = version >= 2 && self.cordoned_log_dirs.is_some();
         count += usize::from(has_cordoned_log_dirs);
         writer.tagged_field_count(count)?;
         if has_offline_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.array(true, &self.offline_log_dirs, |writer, it| {
                     writer.uuid(*it);
@@ -111,6 +113,7 @@ impl Message for BrokerHeartbeatRequest {
             })?;
         }
         if has_cordoned_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.nullable_array(true, self.cordoned_log_dirs.as_deref(), |writer, it| {
                     writer.uuid(*it);
@@ -119,7 +122,7 @@ impl Message for BrokerHeartbeatRequest {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -53,7 +53,9 @@ impl Message for CreateAclsResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "CreateAclsResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -103,7 +105,9 @@ impl AclCreationResult {
         writer.nullable_string(flexible, self.error_message.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "AclCreationResult, tagged fields", version });
         }
         Ok(())
     }

@@ -89,7 +89,12 @@ impl Message for CreateDelegationTokenRequest {
         writer.i64(self.max_lifetime_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "CreateDelegationTokenRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -139,7 +144,9 @@ impl CreatableRenewers {
         writer.string(flexible, &self.principal_name)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "CreatableRenewers, tagged fields", version });
         }
         Ok(())
     }

@@ -62,7 +62,12 @@ impl Message for CreatePartitionsRequest {
         writer.bool(self.validate_only);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "CreatePartitionsRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -121,7 +126,9 @@ impl CreatePartitionsTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "CreatePartitionsTopic, tagged fields", version });
         }
         Ok(())
     }
@@ -166,7 +173,12 @@ impl CreatePartitionsAssignment {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "CreatePartitionsAssignment, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

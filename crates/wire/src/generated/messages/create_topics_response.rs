@@ -53,7 +53,9 @@ impl Message for CreateTopicsResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "CreateTopicsResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -156,17 +158,21 @@ impl CreatableTopicResult {
             })?;
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_topic_config_error_code = self.topic_config_error_code != 0;
             count += usize::from(has_topic_config_error_code);
             writer.tagged_field_count(count)?;
             if has_topic_config_error_code {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.i16(self.topic_config_error_code);
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "CreatableTopicResult, tagged fields", version });
         }
         Ok(())
     }
@@ -226,7 +232,7 @@ impl CreatableTopicConfigs {
         writer.i8(self.config_source);
         writer.bool(self.is_sensitive);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -77,7 +77,9 @@ impl Message for DeleteTopicsRequest {
         writer.i32(self.timeout_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "DeleteTopicsRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -118,7 +120,7 @@ impl DeleteTopicState {
         writer.nullable_string(true, self.name.as_ref())?;
         writer.uuid(self.topic_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -57,7 +57,12 @@ impl Message for DescribeClientQuotasRequest {
         writer.bool(self.strict);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribeClientQuotasRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -112,7 +117,9 @@ impl ComponentData {
         writer.nullable_string(flexible, self.matches.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ComponentData, tagged fields", version });
         }
         Ok(())
     }

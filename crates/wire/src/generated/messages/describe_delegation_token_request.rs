@@ -50,7 +50,12 @@ impl Message for DescribeDelegationTokenRequest {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribeDelegationTokenRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -100,7 +105,12 @@ impl DescribeDelegationTokenOwner {
         writer.string(flexible, &self.principal_name)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribeDelegationTokenOwner, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

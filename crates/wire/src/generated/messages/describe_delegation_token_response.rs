@@ -63,7 +63,12 @@ impl Message for DescribeDelegationTokenResponse {
         writer.i32(self.throttle_time_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribeDelegationTokenResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -179,7 +184,12 @@ impl DescribedDelegationToken {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribedDelegationToken, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -229,7 +239,12 @@ impl DescribedDelegationTokenRenewer {
         writer.string(flexible, &self.principal_name)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "DescribedDelegationTokenRenewer, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Message for DescribeProducersRequest {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -91,7 +91,7 @@ impl TopicRequest {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -74,11 +74,13 @@ impl Message for EndQuorumEpochResponse {
             }
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_node_endpoints = !self.node_endpoints.is_empty();
             count += usize::from(has_node_endpoints);
             writer.tagged_field_count(count)?;
             if has_node_endpoints {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.array(flexible, &self.node_endpoints, |writer, it| {
                         it.encode(writer, version)?;
@@ -87,7 +89,9 @@ impl Message for EndQuorumEpochResponse {
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "EndQuorumEpochResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -136,7 +140,9 @@ impl TopicData {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "TopicData, tagged fields", version });
         }
         Ok(())
     }
@@ -181,7 +187,7 @@ impl NodeEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -240,7 +246,9 @@ impl PartitionData {
         writer.i32(self.leader_epoch);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "PartitionData, tagged fields", version });
         }
         Ok(())
     }

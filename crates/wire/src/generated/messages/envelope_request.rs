@@ -54,7 +54,7 @@ impl Message for EnvelopeRequest {
         writer.nullable_bytes(true, self.request_principal.as_ref())?;
         writer.bytes(true, &self.client_host_address)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ impl Message for EnvelopeResponse {
         writer.nullable_bytes(true, self.response_data.as_ref())?;
         writer.i16(self.error_code);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -149,25 +149,30 @@ impl Message for FetchRequest {
             writer.string(flexible, &self.rack_id)?;
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_cluster_id = self.cluster_id.is_some();
             count += usize::from(has_cluster_id);
             let has_replica_state = version >= 15 && self.replica_state != ReplicaState::default();
             count += usize::from(has_replica_state);
             writer.tagged_field_count(count)?;
             if has_cluster_id {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.nullable_string(flexible, self.cluster_id.as_ref())?;
                     Ok(())
                 })?;
             }
             if has_replica_state {
+                writer.unknown_tagged_fields(&mut unknown, 1)?;
                 writer.tagged_field(1, |writer| {
                     self.replica_state.encode(writer, version)?;
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "FetchRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -208,7 +213,7 @@ impl ReplicaState {
         writer.i32(self.replica_id);
         writer.i64(self.replica_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -273,7 +278,9 @@ impl FetchTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "FetchTopic, tagged fields", version });
         }
         Ok(())
     }
@@ -339,7 +346,9 @@ impl ForgottenTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ForgottenTopic, tagged fields", version });
         }
         Ok(())
     }
@@ -440,25 +449,30 @@ impl FetchPartition {
         }
         writer.i32(self.partition_max_bytes);
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_replica_directory_id = version >= 17 && self.replica_directory_id != Uuid::ZERO;
             count += usize::from(has_replica_directory_id);
             let has_high_watermark = version >= 18 && self.high_watermark != 9223372036854775807;
             count += usize::from(has_high_watermark);
             writer.tagged_field_count(count)?;
             if has_replica_directory_id {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.uuid(self.replica_directory_id);
                     Ok(())
                 })?;
             }
             if has_high_watermark {
+                writer.unknown_tagged_fields(&mut unknown, 1)?;
                 writer.tagged_field(1, |writer| {
                     writer.i64(self.high_watermark);
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "FetchPartition, tagged fields", version });
         }
         Ok(())
     }

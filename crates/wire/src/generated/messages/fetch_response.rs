@@ -94,11 +94,13 @@ impl Message for FetchResponse {
             }
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_node_endpoints = version >= 16 && !self.node_endpoints.is_empty();
             count += usize::from(has_node_endpoints);
             writer.tagged_field_count(count)?;
             if has_node_endpoints {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.array(flexible, &self.node_endpoints, |writer, it| {
                         it.encode(writer, version)?;
@@ -107,7 +109,9 @@ impl Message for FetchResponse {
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "FetchResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -173,7 +177,9 @@ impl FetchableTopicResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "FetchableTopicResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -228,7 +234,7 @@ impl NodeEndpoint {
         writer.i32(self.port);
         writer.nullable_string(true, self.rack.as_ref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -363,7 +369,8 @@ impl PartitionData {
         }
         writer.nullable_bytes(flexible, self.records.as_ref())?;
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_diverging_epoch = self.diverging_epoch != EpochEndOffset::default();
             count += usize::from(has_diverging_epoch);
             let has_current_leader = self.current_leader != LeaderIdAndEpoch::default();
@@ -372,24 +379,29 @@ impl PartitionData {
             count += usize::from(has_snapshot_id);
             writer.tagged_field_count(count)?;
             if has_diverging_epoch {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     self.diverging_epoch.encode(writer, version)?;
                     Ok(())
                 })?;
             }
             if has_current_leader {
+                writer.unknown_tagged_fields(&mut unknown, 1)?;
                 writer.tagged_field(1, |writer| {
                     self.current_leader.encode(writer, version)?;
                     Ok(())
                 })?;
             }
             if has_snapshot_id {
+                writer.unknown_tagged_fields(&mut unknown, 2)?;
                 writer.tagged_field(2, |writer| {
                     self.snapshot_id.encode(writer, version)?;
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "PartitionData, tagged fields", version });
         }
         Ok(())
     }
@@ -430,7 +442,7 @@ impl EpochEndOffset {
         writer.i32(self.epoch);
         writer.i64(self.end_offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -470,7 +482,7 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -510,7 +522,7 @@ impl SnapshotId {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -555,7 +567,9 @@ impl AbortedTransaction {
         writer.i64(self.first_offset);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "AbortedTransaction, tagged fields", version });
         }
         Ok(())
     }

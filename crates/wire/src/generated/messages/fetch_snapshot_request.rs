@@ -65,17 +65,19 @@ impl Message for FetchSnapshotRequest {
             it.encode(writer, version)?;
             Ok(())
         })?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_cluster_id = self.cluster_id.is_some();
         count += usize::from(has_cluster_id);
         writer.tagged_field_count(count)?;
         if has_cluster_id {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_string(true, self.cluster_id.as_ref())?;
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -118,7 +120,7 @@ impl TopicSnapshot {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -180,17 +182,19 @@ impl PartitionSnapshot {
         writer.i32(self.current_leader_epoch);
         self.snapshot_id.encode(writer, version)?;
         writer.i64(self.position);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_replica_directory_id = version >= 1 && self.replica_directory_id != Uuid::ZERO;
         count += usize::from(has_replica_directory_id);
         writer.tagged_field_count(count)?;
         if has_replica_directory_id {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.uuid(self.replica_directory_id);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -230,7 +234,7 @@ impl SnapshotId {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -74,11 +74,13 @@ impl Message for FetchSnapshotResponse {
                 });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_node_endpoints = version >= 1 && !self.node_endpoints.is_empty();
         count += usize::from(has_node_endpoints);
         writer.tagged_field_count(count)?;
         if has_node_endpoints {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.array(true, &self.node_endpoints, |writer, it| {
                     it.encode(writer, version)?;
@@ -87,7 +89,7 @@ impl Message for FetchSnapshotResponse {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -130,7 +132,7 @@ impl TopicSnapshot {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -174,7 +176,7 @@ impl NodeEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -246,17 +248,19 @@ impl PartitionSnapshot {
         writer.i64(self.size);
         writer.i64(self.position);
         writer.bytes(true, &self.unaligned_records)?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_current_leader = self.current_leader != LeaderIdAndEpoch::default();
         count += usize::from(has_current_leader);
         writer.tagged_field_count(count)?;
         if has_current_leader {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 self.current_leader.encode(writer, version)?;
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -296,7 +300,7 @@ impl SnapshotId {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -336,7 +340,7 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -57,7 +57,12 @@ impl Message for IncrementalAlterConfigsRequest {
         writer.bool(self.validate_only);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "IncrementalAlterConfigsRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -115,7 +120,9 @@ impl AlterConfigsResource {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "AlterConfigsResource, tagged fields", version });
         }
         Ok(())
     }
@@ -170,7 +177,9 @@ impl AlterableConfig {
         writer.nullable_string(flexible, self.value.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "AlterableConfig, tagged fields", version });
         }
         Ok(())
     }

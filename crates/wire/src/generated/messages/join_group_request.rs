@@ -104,7 +104,9 @@ impl Message for JoinGroupRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "JoinGroupRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -154,7 +156,12 @@ impl JoinGroupRequestProtocol {
         writer.bytes(flexible, &self.metadata)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "JoinGroupRequestProtocol, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

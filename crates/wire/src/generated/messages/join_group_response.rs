@@ -120,7 +120,9 @@ impl Message for JoinGroupResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "JoinGroupResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -179,7 +181,12 @@ impl JoinGroupResponseMember {
         writer.bytes(flexible, &self.metadata)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "JoinGroupResponseMember, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

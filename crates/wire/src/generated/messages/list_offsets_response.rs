@@ -57,7 +57,9 @@ impl Message for ListOffsetsResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ListOffsetsResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -111,7 +113,12 @@ impl ListOffsetsTopicResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "ListOffsetsTopicResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -187,7 +194,12 @@ impl ListOffsetsPartitionResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "ListOffsetsPartitionResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

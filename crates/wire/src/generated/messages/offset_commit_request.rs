@@ -92,7 +92,9 @@ impl Message for OffsetCommitRequest {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "OffsetCommitRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -159,7 +161,12 @@ impl OffsetCommitRequestTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetCommitRequestTopic, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -223,7 +230,12 @@ impl OffsetCommitRequestPartition {
         writer.nullable_string(flexible, self.committed_metadata.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetCommitRequestPartition, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

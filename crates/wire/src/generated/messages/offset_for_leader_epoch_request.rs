@@ -57,7 +57,12 @@ impl Message for OffsetForLeaderEpochRequest {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetForLeaderEpochRequest, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -110,7 +115,9 @@ impl OffsetForLeaderTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "OffsetForLeaderTopic, tagged fields", version });
         }
         Ok(())
     }
@@ -165,7 +172,12 @@ impl OffsetForLeaderPartition {
         writer.i32(self.leader_epoch);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetForLeaderPartition, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -57,7 +57,12 @@ impl Message for OffsetForLeaderEpochResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetForLeaderEpochResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -110,7 +115,12 @@ impl OffsetForLeaderTopicResult {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "OffsetForLeaderTopicResult, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -170,7 +180,9 @@ impl EpochEndOffset {
         writer.i64(self.end_offset);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "EpochEndOffset, tagged fields", version });
         }
         Ok(())
     }

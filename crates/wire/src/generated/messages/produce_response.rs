@@ -71,11 +71,13 @@ impl Message for ProduceResponse {
             }
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_node_endpoints = version >= 10 && !self.node_endpoints.is_empty();
             count += usize::from(has_node_endpoints);
             writer.tagged_field_count(count)?;
             if has_node_endpoints {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.array(flexible, &self.node_endpoints, |writer, it| {
                         it.encode(writer, version)?;
@@ -84,7 +86,9 @@ impl Message for ProduceResponse {
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ProduceResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -151,7 +155,9 @@ impl TopicProduceResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "TopicProduceResponse, tagged fields", version });
         }
         Ok(())
     }
@@ -206,7 +212,7 @@ impl NodeEndpoint {
         writer.i32(self.port);
         writer.nullable_string(true, self.rack.as_ref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -312,17 +318,24 @@ impl PartitionProduceResponse {
             }
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_current_leader = version >= 10 && self.current_leader != LeaderIdAndEpoch::default();
             count += usize::from(has_current_leader);
             writer.tagged_field_count(count)?;
             if has_current_leader {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     self.current_leader.encode(writer, version)?;
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "PartitionProduceResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -372,7 +385,12 @@ impl BatchIndexAndErrorMessage {
         writer.nullable_string(flexible, self.batch_index_error_message.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "BatchIndexAndErrorMessage, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -413,7 +431,7 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ impl Message for PushTelemetryResponse {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ impl Message for RemoveRaftVoterRequest {
         writer.i32(self.voter_id);
         writer.uuid(self.voter_directory_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

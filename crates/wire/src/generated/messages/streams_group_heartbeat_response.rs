@@ -161,7 +161,7 @@ impl Message for StreamsGroupHeartbeatResponse {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -201,7 +201,7 @@ impl Status {
         writer.i8(self.status_code);
         writer.string(true, &self.status_detail)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -244,7 +244,7 @@ impl TopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -287,7 +287,7 @@ impl TaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -327,7 +327,7 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -382,7 +382,7 @@ impl EndpointToPartitions {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

@@ -100,7 +100,9 @@ impl Message for SyncGroupRequest {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "SyncGroupRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -150,7 +152,12 @@ impl SyncGroupRequestAssignment {
         writer.bytes(flexible, &self.assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "SyncGroupRequestAssignment, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

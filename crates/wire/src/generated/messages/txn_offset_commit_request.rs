@@ -117,7 +117,9 @@ impl Message for TxnOffsetCommitRequest {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "TxnOffsetCommitRequest, tagged fields", version });
         }
         Ok(())
     }
@@ -184,7 +186,12 @@ impl TxnOffsetCommitRequestTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "TxnOffsetCommitRequestTopic, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -248,7 +255,12 @@ impl TxnOffsetCommitRequestPartition {
         writer.nullable_string(flexible, self.committed_metadata.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "TxnOffsetCommitRequestPartition, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -53,7 +53,12 @@ impl Message for TxnOffsetCommitResponse {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "TxnOffsetCommitResponse, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -120,7 +125,12 @@ impl TxnOffsetCommitResponseTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "TxnOffsetCommitResponseTopic, tagged fields",
+                version,
+            });
         }
         Ok(())
     }
@@ -170,7 +180,12 @@ impl TxnOffsetCommitResponsePartition {
         writer.i16(self.error_code);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported {
+                field: "TxnOffsetCommitResponsePartition, tagged fields",
+                version,
+            });
         }
         Ok(())
     }

@@ -57,17 +57,19 @@ impl Message for UpdateRaftVoterResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_current_leader = self.current_leader != CurrentLeader::default();
         count += usize::from(has_current_leader);
         writer.tagged_field_count(count)?;
         if has_current_leader {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 self.current_leader.encode(writer, version)?;
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -121,7 +123,7 @@ impl CurrentLeader {
         writer.string(true, &self.host)?;
         writer.i32(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

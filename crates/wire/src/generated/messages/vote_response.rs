@@ -65,11 +65,13 @@ impl Message for VoteResponse {
                 return Err(EncodeError::Unsupported { field: "VoteResponse.NodeEndpoints", version });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_node_endpoints = version >= 1 && !self.node_endpoints.is_empty();
         count += usize::from(has_node_endpoints);
         writer.tagged_field_count(count)?;
         if has_node_endpoints {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.array(true, &self.node_endpoints, |writer, it| {
                     it.encode(writer, version)?;
@@ -78,7 +80,7 @@ impl Message for VoteResponse {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -121,7 +123,7 @@ impl TopicData {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -165,7 +167,7 @@ impl NodeEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -224,7 +226,7 @@ impl PartitionData {
         writer.i32(self.leader_epoch);
         writer.bool(self.vote_granted);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }

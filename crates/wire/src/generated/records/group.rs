@@ -212,17 +212,21 @@ impl Message for OffsetCommitValue {
             writer.i64(self.expire_timestamp);
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_topic_id = self.topic_id != Uuid::ZERO;
             count += usize::from(has_topic_id);
             writer.tagged_field_count(count)?;
             if has_topic_id {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.uuid(self.topic_id);
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "OffsetCommitValue, tagged fields", version });
         }
         Ok(())
     }
@@ -339,7 +343,9 @@ impl Message for GroupMetadataValue {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "GroupMetadataValue, tagged fields", version });
         }
         Ok(())
     }
@@ -427,7 +433,9 @@ impl MemberMetadata {
         writer.bytes(flexible, &self.assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "MemberMetadata, tagged fields", version });
         }
         Ok(())
     }
@@ -511,17 +519,19 @@ impl Message for ConsumerGroupMetadataValue {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_metadata_hash = self.metadata_hash != 0;
         count += usize::from(has_metadata_hash);
         writer.tagged_field_count(count)?;
         if has_metadata_hash {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i64(self.metadata_hash);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -600,7 +610,7 @@ impl Message for ConsumerGroupPartitionMetadataValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -657,7 +667,7 @@ impl TopicMetadata {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -700,7 +710,7 @@ impl PartitionMetadata {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -833,12 +843,14 @@ impl Message for ConsumerGroupMemberMetadataValue {
         writer.nullable_string(true, self.subscribed_topic_regex.as_ref())?;
         writer.i32(self.rebalance_timeout_ms);
         writer.nullable_string(true, self.server_assignor.as_ref())?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_classic_member_metadata =
             self.classic_member_metadata != Some(ClassicMemberMetadata::default());
         count += usize::from(has_classic_member_metadata);
         writer.tagged_field_count(count)?;
         if has_classic_member_metadata {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 match &self.classic_member_metadata {
                     None => writer.absent(),
@@ -850,7 +862,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -897,7 +909,7 @@ impl ClassicMemberMetadata {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -937,7 +949,7 @@ impl ClassicProtocol {
         writer.string(true, &self.name)?;
         writer.bytes(true, &self.metadata)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1024,17 +1036,19 @@ impl Message for ConsumerGroupTargetAssignmentMetadataValue {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.assignment_epoch);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_assignment_timestamp = self.assignment_timestamp != 0;
         count += usize::from(has_assignment_timestamp);
         writer.tagged_field_count(count)?;
         if has_assignment_timestamp {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i64(self.assignment_timestamp);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1122,7 +1136,7 @@ impl Message for ConsumerGroupTargetAssignmentMemberValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1169,7 +1183,7 @@ impl ConsumerGroupTargetAssignmentMemberTopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1282,7 +1296,7 @@ impl Message for ConsumerGroupCurrentMemberAssignmentValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1337,11 +1351,13 @@ impl ConsumerGroupCurrentMemberAssignmentTopicPartitions {
             writer.i32(*it);
             Ok(())
         })?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
         count += usize::from(has_assignment_epochs);
         writer.tagged_field_count(count)?;
         if has_assignment_epochs {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_array(true, self.assignment_epochs.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -1350,7 +1366,7 @@ impl ConsumerGroupCurrentMemberAssignmentTopicPartitions {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1451,7 +1467,7 @@ impl Message for ShareGroupMemberMetadataValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1531,7 +1547,7 @@ impl Message for ShareGroupMetadataValue {
         writer.i32(self.epoch);
         writer.i64(self.metadata_hash);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1618,17 +1634,19 @@ impl Message for ShareGroupTargetAssignmentMetadataValue {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.assignment_epoch);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_assignment_timestamp = self.assignment_timestamp != 0;
         count += usize::from(has_assignment_timestamp);
         writer.tagged_field_count(count)?;
         if has_assignment_timestamp {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i64(self.assignment_timestamp);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1715,7 +1733,7 @@ impl Message for ShareGroupTargetAssignmentMemberValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1762,7 +1780,7 @@ impl ShareGroupTargetAssignmentMemberTopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1865,7 +1883,7 @@ impl Message for ShareGroupCurrentMemberAssignmentValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1912,7 +1930,7 @@ impl ShareGroupCurrentMemberAssignmentTopicPartitions {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2011,7 +2029,7 @@ impl Message for ShareGroupStatePartitionMetadataValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2063,7 +2081,7 @@ impl TopicPartitionsInfo {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2107,7 +2125,7 @@ impl ShareGroupStatePartitionMetadataTopicInfo {
         writer.uuid(self.topic_id);
         writer.string(true, &self.topic_name)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2203,7 +2221,7 @@ impl Message for ConsumerGroupRegularExpressionValue {
         writer.i64(self.version);
         writer.i64(self.timestamp);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2317,7 +2335,8 @@ impl Message for StreamsGroupMetadataValue {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
         writer.i64(self.metadata_hash);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_validated_topology_epoch = self.validated_topology_epoch != -1;
         count += usize::from(has_validated_topology_epoch);
         let has_last_assignment_configs =
@@ -2329,12 +2348,14 @@ impl Message for StreamsGroupMetadataValue {
         count += usize::from(has_failed_description_topology_epoch);
         writer.tagged_field_count(count)?;
         if has_validated_topology_epoch {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i32(self.validated_topology_epoch);
                 Ok(())
             })?;
         }
         if has_last_assignment_configs {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.nullable_array(true, self.last_assignment_configs.as_deref(), |writer, it| {
                     it.encode(writer, version)?;
@@ -2344,18 +2365,20 @@ impl Message for StreamsGroupMetadataValue {
             })?;
         }
         if has_stored_description_topology_epoch {
+            writer.unknown_tagged_fields(&mut unknown, 2)?;
             writer.tagged_field(2, |writer| {
                 writer.i32(self.stored_description_topology_epoch);
                 Ok(())
             })?;
         }
         if has_failed_description_topology_epoch {
+            writer.unknown_tagged_fields(&mut unknown, 3)?;
             writer.tagged_field(3, |writer| {
                 writer.i32(self.failed_description_topology_epoch);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2395,7 +2418,7 @@ impl LastAssignmentConfig {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2527,7 +2550,7 @@ impl Message for StreamsGroupMemberMetadataValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2567,7 +2590,7 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2607,7 +2630,7 @@ impl KeyValue {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2694,17 +2717,19 @@ impl Message for StreamsGroupTargetAssignmentMetadataValue {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.assignment_epoch);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_assignment_timestamp = self.assignment_timestamp != 0;
         count += usize::from(has_assignment_timestamp);
         writer.tagged_field_count(count)?;
         if has_assignment_timestamp {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i64(self.assignment_timestamp);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2809,7 +2834,7 @@ impl Message for StreamsGroupTargetAssignmentMemberValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2856,7 +2881,7 @@ impl StreamsGroupTargetAssignmentMemberTaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3003,7 +3028,7 @@ impl Message for StreamsGroupCurrentMemberAssignmentValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3058,11 +3083,13 @@ impl StreamsGroupCurrentMemberAssignmentTaskIds {
             writer.i32(*it);
             Ok(())
         })?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
         count += usize::from(has_assignment_epochs);
         writer.tagged_field_count(count)?;
         if has_assignment_epochs {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_array(true, self.assignment_epochs.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -3071,7 +3098,7 @@ impl StreamsGroupCurrentMemberAssignmentTaskIds {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3154,7 +3181,7 @@ impl Message for StreamsGroupTopologyValue {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3194,7 +3221,7 @@ impl TopicConfig {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3251,7 +3278,7 @@ impl StreamsGroupTopologyTopicInfo {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3340,7 +3367,7 @@ impl Subtopology {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3398,7 +3425,7 @@ impl CopartitionGroup {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -3452,9 +3479,8 @@ pub enum GroupKey {
     StreamsGroupTopologyKey(StreamsGroupTopologyKey),
 }
 
-impl GroupKey {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for GroupKey {
+    fn record_type(&self) -> i16 {
         match self {
             GroupKey::LegacyOffsetCommitKey(_) => 0,
             GroupKey::OffsetCommitKey(_) => 1,
@@ -3481,8 +3507,7 @@ impl GroupKey {
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             GroupKey::LegacyOffsetCommitKey(_) => 0,
             GroupKey::OffsetCommitKey(_) => 0,
@@ -3509,8 +3534,7 @@ impl GroupKey {
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<GroupKey, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<GroupKey, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => {
                 GroupKey::LegacyOffsetCommitKey(LegacyOffsetCommitKey::decode(reader, version)?)
@@ -3582,8 +3606,7 @@ impl GroupKey {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             GroupKey::LegacyOffsetCommitKey(it) => it.encode(writer, version),
             GroupKey::OffsetCommitKey(it) => it.encode(writer, version),
@@ -3660,9 +3683,8 @@ pub enum GroupValue {
     StreamsGroupTopologyValue(StreamsGroupTopologyValue),
 }
 
-impl GroupValue {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for GroupValue {
+    fn record_type(&self) -> i16 {
         match self {
             GroupValue::LegacyOffsetCommitValue(_) => 0,
             GroupValue::OffsetCommitValue(_) => 1,
@@ -3689,8 +3711,7 @@ impl GroupValue {
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             GroupValue::LegacyOffsetCommitValue(_) => 0,
             GroupValue::OffsetCommitValue(_) => 4,
@@ -3717,8 +3738,7 @@ impl GroupValue {
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<GroupValue, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<GroupValue, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => {
                 GroupValue::LegacyOffsetCommitValue(LegacyOffsetCommitValue::decode(reader, version)?)
@@ -3790,8 +3810,7 @@ impl GroupValue {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             GroupValue::LegacyOffsetCommitValue(it) => it.encode(writer, version),
             GroupValue::OffsetCommitValue(it) => it.encode(writer, version),

@@ -64,7 +64,9 @@ impl Message for RequestHeader {
         writer.nullable_string(false, self.client_id.as_ref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "RequestHeader, tagged fields", version });
         }
         Ok(())
     }
@@ -112,7 +114,9 @@ impl Message for ResponseHeader {
         writer.i32(self.correlation_id);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "ResponseHeader, tagged fields", version });
         }
         Ok(())
     }

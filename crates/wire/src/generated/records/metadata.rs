@@ -141,13 +141,15 @@ impl Message for RegisterBrokerRecord {
                 });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_log_dirs = version >= 3 && !self.log_dirs.is_empty();
         count += usize::from(has_log_dirs);
         let has_cordoned_log_dirs = version >= 4 && self.cordoned_log_dirs.is_some();
         count += usize::from(has_cordoned_log_dirs);
         writer.tagged_field_count(count)?;
         if has_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.array(true, &self.log_dirs, |writer, it| {
                     writer.uuid(*it);
@@ -157,6 +159,7 @@ impl Message for RegisterBrokerRecord {
             })?;
         }
         if has_cordoned_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.nullable_array(true, self.cordoned_log_dirs.as_deref(), |writer, it| {
                     writer.uuid(*it);
@@ -165,7 +168,7 @@ impl Message for RegisterBrokerRecord {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -219,7 +222,7 @@ impl BrokerEndpoint {
         writer.u16(self.port);
         writer.i16(self.security_protocol);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -268,7 +271,7 @@ impl BrokerFeature {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -314,7 +317,7 @@ impl Message for UnregisterBrokerRecord {
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -360,7 +363,7 @@ impl Message for TopicRecord {
         writer.string(true, &self.name)?;
         writer.uuid(self.topic_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -508,7 +511,8 @@ impl Message for PartitionRecord {
                 return Err(EncodeError::Unsupported { field: "PartitionRecord.LastKnownElr", version });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_leader_recovery_state = self.leader_recovery_state != 0;
         count += usize::from(has_leader_recovery_state);
         let has_eligible_leader_replicas = version >= 2 && self.eligible_leader_replicas.is_some();
@@ -517,12 +521,14 @@ impl Message for PartitionRecord {
         count += usize::from(has_last_known_elr);
         writer.tagged_field_count(count)?;
         if has_leader_recovery_state {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i8(self.leader_recovery_state);
                 Ok(())
             })?;
         }
         if has_eligible_leader_replicas {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.nullable_array(true, self.eligible_leader_replicas.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -532,6 +538,7 @@ impl Message for PartitionRecord {
             })?;
         }
         if has_last_known_elr {
+            writer.unknown_tagged_fields(&mut unknown, 2)?;
             writer.tagged_field(2, |writer| {
                 writer.nullable_array(true, self.last_known_elr.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -540,7 +547,7 @@ impl Message for PartitionRecord {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -600,7 +607,7 @@ impl Message for ConfigRecord {
         writer.string(true, &self.name)?;
         writer.nullable_string(true, self.value.as_ref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -735,7 +742,8 @@ impl Message for PartitionChangeRecord {
                 });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_isr = self.isr.is_some();
         count += usize::from(has_isr);
         let has_leader = self.leader != -2;
@@ -756,6 +764,7 @@ impl Message for PartitionChangeRecord {
         count += usize::from(has_directories);
         writer.tagged_field_count(count)?;
         if has_isr {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_array(true, self.isr.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -765,12 +774,14 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_leader {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.i32(self.leader);
                 Ok(())
             })?;
         }
         if has_replicas {
+            writer.unknown_tagged_fields(&mut unknown, 2)?;
             writer.tagged_field(2, |writer| {
                 writer.nullable_array(true, self.replicas.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -780,6 +791,7 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_removing_replicas {
+            writer.unknown_tagged_fields(&mut unknown, 3)?;
             writer.tagged_field(3, |writer| {
                 writer.nullable_array(true, self.removing_replicas.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -789,6 +801,7 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_adding_replicas {
+            writer.unknown_tagged_fields(&mut unknown, 4)?;
             writer.tagged_field(4, |writer| {
                 writer.nullable_array(true, self.adding_replicas.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -798,12 +811,14 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_leader_recovery_state {
+            writer.unknown_tagged_fields(&mut unknown, 5)?;
             writer.tagged_field(5, |writer| {
                 writer.i8(self.leader_recovery_state);
                 Ok(())
             })?;
         }
         if has_eligible_leader_replicas {
+            writer.unknown_tagged_fields(&mut unknown, 6)?;
             writer.tagged_field(6, |writer| {
                 writer.nullable_array(true, self.eligible_leader_replicas.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -813,6 +828,7 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_last_known_elr {
+            writer.unknown_tagged_fields(&mut unknown, 7)?;
             writer.tagged_field(7, |writer| {
                 writer.nullable_array(true, self.last_known_elr.as_deref(), |writer, it| {
                     writer.i32(*it);
@@ -822,6 +838,7 @@ impl Message for PartitionChangeRecord {
             })?;
         }
         if has_directories {
+            writer.unknown_tagged_fields(&mut unknown, 8)?;
             writer.tagged_field(8, |writer| {
                 writer.nullable_array(true, self.directories.as_deref(), |writer, it| {
                     writer.uuid(*it);
@@ -830,7 +847,7 @@ impl Message for PartitionChangeRecord {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -876,7 +893,7 @@ impl Message for FenceBrokerRecord {
         writer.i32(self.id);
         writer.i64(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -922,7 +939,7 @@ impl Message for UnfenceBrokerRecord {
         writer.i32(self.id);
         writer.i64(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -964,7 +981,7 @@ impl Message for RemoveTopicRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1042,7 +1059,7 @@ impl Message for DelegationTokenRecord {
         writer.i64(self.expiration_timestamp);
         writer.string(true, &self.token_id)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1112,7 +1129,7 @@ impl Message for UserScramCredentialRecord {
         writer.bytes(true, &self.server_key)?;
         writer.i32(self.iterations);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1158,7 +1175,7 @@ impl Message for FeatureLevelRecord {
         writer.string(true, &self.name)?;
         writer.i16(self.feature_level);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1221,7 +1238,7 @@ impl Message for ClientQuotaRecord {
         writer.f64(self.value);
         writer.bool(self.remove);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1265,7 +1282,7 @@ impl EntityData {
         writer.string(true, &self.entity_type)?;
         writer.nullable_string(true, self.entity_name.as_ref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1320,7 +1337,7 @@ impl Message for ProducerIdsRecord {
         writer.i64(self.broker_epoch);
         writer.i64(self.next_producer_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1423,7 +1440,8 @@ impl Message for BrokerRegistrationChangeRecord {
                 });
             }
         }
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_fenced = self.fenced != 0;
         count += usize::from(has_fenced);
         let has_in_controlled_shutdown = version >= 1 && self.in_controlled_shutdown != 0;
@@ -1434,18 +1452,21 @@ impl Message for BrokerRegistrationChangeRecord {
         count += usize::from(has_cordoned_log_dirs);
         writer.tagged_field_count(count)?;
         if has_fenced {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i8(self.fenced);
                 Ok(())
             })?;
         }
         if has_in_controlled_shutdown {
+            writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.i8(self.in_controlled_shutdown);
                 Ok(())
             })?;
         }
         if has_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 2)?;
             writer.tagged_field(2, |writer| {
                 writer.array(true, &self.log_dirs, |writer, it| {
                     writer.uuid(*it);
@@ -1455,6 +1476,7 @@ impl Message for BrokerRegistrationChangeRecord {
             })?;
         }
         if has_cordoned_log_dirs {
+            writer.unknown_tagged_fields(&mut unknown, 3)?;
             writer.tagged_field(3, |writer| {
                 writer.nullable_array(true, self.cordoned_log_dirs.as_deref(), |writer, it| {
                     writer.uuid(*it);
@@ -1463,7 +1485,7 @@ impl Message for BrokerRegistrationChangeRecord {
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1543,7 +1565,7 @@ impl Message for AccessControlEntryRecord {
         writer.i8(self.operation);
         writer.i8(self.permission_type);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1585,7 +1607,7 @@ impl Message for RemoveAccessControlEntryRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1623,7 +1645,7 @@ impl Message for NoOpRecord {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1665,7 +1687,7 @@ impl Message for ZkMigrationStateRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i8(self.zk_migration_state);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1715,7 +1737,7 @@ impl Message for RemoveUserScramCredentialRecord {
         writer.string(true, &self.name)?;
         writer.i8(self.mechanism);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1760,17 +1782,19 @@ impl Message for BeginTransactionRecord {
     }
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_name = self.name.is_some();
         count += usize::from(has_name);
         writer.tagged_field_count(count)?;
         if has_name {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_string(true, self.name.as_ref())?;
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1808,7 +1832,7 @@ impl Message for EndTransactionRecord {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1853,17 +1877,19 @@ impl Message for AbortTransactionRecord {
     }
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_reason = self.reason.is_some();
         count += usize::from(has_reason);
         writer.tagged_field_count(count)?;
         if has_reason {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.nullable_string(true, self.reason.as_ref())?;
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1905,7 +1931,7 @@ impl Message for RemoveDelegationTokenRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.token_id)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -1976,7 +2002,7 @@ impl Message for RegisterControllerRecord {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2030,7 +2056,7 @@ impl ControllerEndpoint {
         writer.u16(self.port);
         writer.i16(self.security_protocol);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2079,7 +2105,7 @@ impl ControllerFeature {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2121,7 +2147,7 @@ impl Message for ClearElrRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2163,7 +2189,7 @@ impl Message for UnregisterControllerRecord {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.controller_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -2227,9 +2253,8 @@ pub enum MetadataRecord {
     UnregisterControllerRecord(UnregisterControllerRecord),
 }
 
-impl MetadataRecord {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for MetadataRecord {
+    fn record_type(&self) -> i16 {
         match self {
             MetadataRecord::RegisterBrokerRecord(_) => 0,
             MetadataRecord::UnregisterBrokerRecord(_) => 1,
@@ -2261,8 +2286,7 @@ impl MetadataRecord {
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             MetadataRecord::RegisterBrokerRecord(_) => 4,
             MetadataRecord::UnregisterBrokerRecord(_) => 0,
@@ -2294,12 +2318,7 @@ impl MetadataRecord {
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(
-        record_type: i16,
-        reader: &mut Reader,
-        version: i16,
-    ) -> Result<MetadataRecord, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<MetadataRecord, DecodeError> {
         Ok(match record_type {
             0 if (0..=4).contains(&version) => {
                 MetadataRecord::RegisterBrokerRecord(RegisterBrokerRecord::decode(reader, version)?)
@@ -2386,8 +2405,7 @@ impl MetadataRecord {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             MetadataRecord::RegisterBrokerRecord(it) => it.encode(writer, version),
             MetadataRecord::UnregisterBrokerRecord(it) => it.encode(writer, version),

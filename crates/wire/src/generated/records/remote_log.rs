@@ -102,17 +102,19 @@ impl Message for RemoteLogSegmentMetadataRecord {
         writer.i32(self.segment_size_in_bytes);
         writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
         writer.i8(self.remote_log_segment_state);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_txn_index_empty = self.txn_index_empty;
         count += usize::from(has_txn_index_empty);
         writer.tagged_field_count(count)?;
         if has_txn_index_empty {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.bool(self.txn_index_empty);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -156,7 +158,7 @@ impl RemoteLogSegmentMetadataRemoteLogSegmentIdEntry {
         self.topic_id_partition.encode(writer, version)?;
         writer.uuid(self.id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -200,7 +202,7 @@ impl RemoteLogSegmentMetadataSegmentLeaderEpochEntry {
         writer.i32(self.leader_epoch);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -249,7 +251,7 @@ impl RemoteLogSegmentMetadataTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -315,7 +317,7 @@ impl Message for RemoteLogSegmentMetadataUpdateRecord {
         writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
         writer.i8(self.remote_log_segment_state);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -359,7 +361,7 @@ impl RemoteLogSegmentMetadataUpdateRemoteLogSegmentIdEntry {
         self.topic_id_partition.encode(writer, version)?;
         writer.uuid(self.id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -408,7 +410,7 @@ impl RemoteLogSegmentMetadataUpdateTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -468,7 +470,7 @@ impl Message for RemotePartitionDeleteMetadataRecord {
         writer.i64(self.event_timestamp_ms);
         writer.i8(self.remote_partition_delete_state);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -517,7 +519,7 @@ impl RemotePartitionDeleteMetadataTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -620,17 +622,19 @@ impl Message for RemoteLogSegmentMetadataSnapshotRecord {
         writer.i32(self.segment_size_in_bytes);
         writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
         writer.i8(self.remote_log_segment_state);
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_txn_index_empty = self.txn_index_empty;
         count += usize::from(has_txn_index_empty);
         writer.tagged_field_count(count)?;
         if has_txn_index_empty {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.bool(self.txn_index_empty);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -674,7 +678,7 @@ impl RemoteLogSegmentMetadataSnapshotSegmentLeaderEpochEntry {
         writer.i32(self.leader_epoch);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -692,9 +696,8 @@ pub enum RemoteLogRecord {
     RemoteLogSegmentMetadataSnapshotRecord(RemoteLogSegmentMetadataSnapshotRecord),
 }
 
-impl RemoteLogRecord {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for RemoteLogRecord {
+    fn record_type(&self) -> i16 {
         match self {
             RemoteLogRecord::RemoteLogSegmentMetadataRecord(_) => 0,
             RemoteLogRecord::RemoteLogSegmentMetadataUpdateRecord(_) => 1,
@@ -703,8 +706,7 @@ impl RemoteLogRecord {
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             RemoteLogRecord::RemoteLogSegmentMetadataRecord(_) => 0,
             RemoteLogRecord::RemoteLogSegmentMetadataUpdateRecord(_) => 0,
@@ -713,12 +715,7 @@ impl RemoteLogRecord {
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(
-        record_type: i16,
-        reader: &mut Reader,
-        version: i16,
-    ) -> Result<RemoteLogRecord, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<RemoteLogRecord, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => RemoteLogRecord::RemoteLogSegmentMetadataRecord(
                 RemoteLogSegmentMetadataRecord::decode(reader, version)?,
@@ -736,8 +733,7 @@ impl RemoteLogRecord {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             RemoteLogRecord::RemoteLogSegmentMetadataRecord(it) => it.encode(writer, version),
             RemoteLogRecord::RemoteLogSegmentMetadataUpdateRecord(it) => it.encode(writer, version),

@@ -127,17 +127,19 @@ impl Message for ShareSnapshotValue {
             it.encode(writer, version)?;
             Ok(())
         })?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_delivery_complete_count = self.delivery_complete_count != -1;
         count += usize::from(has_delivery_complete_count);
         writer.tagged_field_count(count)?;
         if has_delivery_complete_count {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i32(self.delivery_complete_count);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -191,7 +193,7 @@ impl ShareSnapshotStateBatch {
         writer.i8(self.delivery_state);
         writer.i16(self.delivery_count);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -304,17 +306,19 @@ impl Message for ShareUpdateValue {
             it.encode(writer, version)?;
             Ok(())
         })?;
-        let mut count = self.unknown_tagged_fields.len();
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut count = unknown.len();
         let has_delivery_complete_count = self.delivery_complete_count != -1;
         count += usize::from(has_delivery_complete_count);
         writer.tagged_field_count(count)?;
         if has_delivery_complete_count {
+            writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 writer.i32(self.delivery_complete_count);
                 Ok(())
             })?;
         }
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -368,7 +372,7 @@ impl ShareUpdateStateBatch {
         writer.i8(self.delivery_state);
         writer.i16(self.delivery_count);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
         Ok(())
     }
 }
@@ -382,25 +386,22 @@ pub enum ShareKey {
     ShareUpdateKey(ShareUpdateKey),
 }
 
-impl ShareKey {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for ShareKey {
+    fn record_type(&self) -> i16 {
         match self {
             ShareKey::ShareSnapshotKey(_) => 0,
             ShareKey::ShareUpdateKey(_) => 1,
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             ShareKey::ShareSnapshotKey(_) => 0,
             ShareKey::ShareUpdateKey(_) => 0,
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<ShareKey, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<ShareKey, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => {
                 ShareKey::ShareSnapshotKey(ShareSnapshotKey::decode(reader, version)?)
@@ -412,8 +413,7 @@ impl ShareKey {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             ShareKey::ShareSnapshotKey(it) => it.encode(writer, version),
             ShareKey::ShareUpdateKey(it) => it.encode(writer, version),
@@ -430,25 +430,22 @@ pub enum ShareValue {
     ShareUpdateValue(ShareUpdateValue),
 }
 
-impl ShareValue {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for ShareValue {
+    fn record_type(&self) -> i16 {
         match self {
             ShareValue::ShareSnapshotValue(_) => 0,
             ShareValue::ShareUpdateValue(_) => 1,
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             ShareValue::ShareSnapshotValue(_) => 0,
             ShareValue::ShareUpdateValue(_) => 0,
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<ShareValue, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<ShareValue, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => {
                 ShareValue::ShareSnapshotValue(ShareSnapshotValue::decode(reader, version)?)
@@ -460,8 +457,7 @@ impl ShareValue {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             ShareValue::ShareSnapshotValue(it) => it.encode(writer, version),
             ShareValue::ShareUpdateValue(it) => it.encode(writer, version),

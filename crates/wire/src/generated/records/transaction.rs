@@ -178,7 +178,8 @@ impl Message for TransactionLogValue {
             }
         }
         if flexible {
-            let mut count = self.unknown_tagged_fields.len();
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut count = unknown.len();
             let has_previous_producer_id = self.previous_producer_id != -1;
             count += usize::from(has_previous_producer_id);
             let has_next_producer_id = self.next_producer_id != -1;
@@ -189,30 +190,36 @@ impl Message for TransactionLogValue {
             count += usize::from(has_next_producer_epoch);
             writer.tagged_field_count(count)?;
             if has_previous_producer_id {
+                writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
                     writer.i64(self.previous_producer_id);
                     Ok(())
                 })?;
             }
             if has_next_producer_id {
+                writer.unknown_tagged_fields(&mut unknown, 1)?;
                 writer.tagged_field(1, |writer| {
                     writer.i64(self.next_producer_id);
                     Ok(())
                 })?;
             }
             if has_client_transaction_version {
+                writer.unknown_tagged_fields(&mut unknown, 2)?;
                 writer.tagged_field(2, |writer| {
                     writer.i16(self.client_transaction_version);
                     Ok(())
                 })?;
             }
             if has_next_producer_epoch {
+                writer.unknown_tagged_fields(&mut unknown, 3)?;
                 writer.tagged_field(3, |writer| {
                     writer.i16(self.next_producer_epoch);
                     Ok(())
                 })?;
             }
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "TransactionLogValue, tagged fields", version });
         }
         Ok(())
     }
@@ -265,7 +272,9 @@ impl PartitionsSchema {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&self.unknown_tagged_fields)?;
+            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        } else if !self.unknown_tagged_fields.is_empty() {
+            return Err(EncodeError::Unsupported { field: "PartitionsSchema, tagged fields", version });
         }
         Ok(())
     }
@@ -278,27 +287,20 @@ pub enum TransactionKey {
     TransactionLogKey(TransactionLogKey),
 }
 
-impl TransactionKey {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for TransactionKey {
+    fn record_type(&self) -> i16 {
         match self {
             TransactionKey::TransactionLogKey(_) => 0,
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             TransactionKey::TransactionLogKey(_) => 0,
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(
-        record_type: i16,
-        reader: &mut Reader,
-        version: i16,
-    ) -> Result<TransactionKey, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<TransactionKey, DecodeError> {
         Ok(match record_type {
             0 if (0..=0).contains(&version) => {
                 TransactionKey::TransactionLogKey(TransactionLogKey::decode(reader, version)?)
@@ -307,8 +309,7 @@ impl TransactionKey {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             TransactionKey::TransactionLogKey(it) => it.encode(writer, version),
         }
@@ -322,27 +323,20 @@ pub enum TransactionValue {
     TransactionLogValue(TransactionLogValue),
 }
 
-impl TransactionValue {
-    /// The number of the type.
-    pub const fn record_type(&self) -> i16 {
+impl crate::TypedRecord for TransactionValue {
+    fn record_type(&self) -> i16 {
         match self {
             TransactionValue::TransactionLogValue(_) => 0,
         }
     }
 
-    /// The last version of the type.
-    pub const fn last_version(&self) -> i16 {
+    fn last_version(&self) -> i16 {
         match self {
             TransactionValue::TransactionLogValue(_) => 1,
         }
     }
 
-    /// Reads a record of a type in the layout of a version.
-    pub fn decode(
-        record_type: i16,
-        reader: &mut Reader,
-        version: i16,
-    ) -> Result<TransactionValue, DecodeError> {
+    fn decode(record_type: i16, reader: &mut Reader, version: i16) -> Result<TransactionValue, DecodeError> {
         Ok(match record_type {
             0 if (0..=1).contains(&version) => {
                 TransactionValue::TransactionLogValue(TransactionLogValue::decode(reader, version)?)
@@ -351,8 +345,7 @@ impl TransactionValue {
         })
     }
 
-    /// Writes the record in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         match self {
             TransactionValue::TransactionLogValue(it) => it.encode(writer, version),
         }
