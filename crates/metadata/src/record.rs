@@ -31,7 +31,7 @@ impl Record {
 
     /// Reads the value of a record of the log. A type or version that Kafka 4.4 does not know is an error.
     pub fn decode(value: Bytes) -> Result<MetadataRecord, DecodeError> {
-        decode_metadata_record(value)
+        Ok(decode_metadata_record(value)?.0)
     }
 
     /// The value of the record, as it is written to the log.
