@@ -141,3 +141,9 @@ pub(crate) fn decompress_legacy(
     }
     decompress(compression, payload, limit_bytes)
 }
+
+/// How every stream in xerial framing begins.
+#[cfg(test)]
+pub(crate) fn xerial_header() -> [u8; 16] {
+    snappy::HEADER
+}

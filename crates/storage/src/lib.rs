@@ -6,6 +6,8 @@
 //! | `load` | opening a log, and recovering it |
 //! | `segment`, `index`, `scan` | its files: found, searched, walked, checked, repaired |
 //! | `files` | where they are, how few stay open, and when a directory is offline |
+//! | `producer_state`, `transaction_index` | idempotent producers, their transactions, and those that were aborted |
+//! | `leader_epochs` | where each leader's epoch begins |
 //! | `progress` | waking who waits for many logs |
 //! | `config`, `error`, `file_names` | words |
 //! | `checkpoint_file`, `clean_shutdown`, `log_directory`, `partition_metadata` | Kafka's small files |
@@ -23,16 +25,19 @@ mod error;
 pub mod file_names;
 mod files;
 mod index;
+pub mod leader_epochs;
 mod load;
 mod log;
 pub mod log_directory;
 pub mod meta_properties;
 pub mod partition_metadata;
+pub mod producer_state;
 mod progress;
 mod scan;
 mod segment;
 #[cfg(test)]
 mod test_fixture;
+pub mod transaction_index;
 
 pub use config::LogConfig;
 pub use error::StorageError;
