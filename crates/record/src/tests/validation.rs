@@ -315,7 +315,7 @@ fn followers_take_whole_batches_of_their_leaders_epoch() {
     assert_eq!(check_replicated(&bytes, LeaderEpoch(0)), Ok(None));
     let back = [batch(12, 1, 2), batch(10, 1, 2)].concat();
     assert!(check_replicated(&back, LeaderEpoch(3)).is_err());
-    let mut flipped = bytes.clone();
+    let mut flipped = bytes;
     flipped[two - 1] ^= 1;
     assert!(matches!(check_replicated(&flipped, LeaderEpoch(3)), Err(RecordsError::Checksum { .. })));
 }
