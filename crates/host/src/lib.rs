@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `handle` | [`Host`], the handle that everything takes its world from |
 //! | `clock` | time: the real clock, or one that a test moves |
+//! | `timer` | a deadline that moves often and passes seldom |
 //! | `entropy` | randomness: the kernel's, or a seed's |
 //! | `pool` | the few threads for what may block |
 //! | `disk` | files and directories, positional and synchronous; real or simulated |
@@ -22,8 +23,10 @@ mod handle;
 pub mod net;
 mod pool;
 pub mod process;
+mod timer;
 
 pub use clock::Elapsed;
 pub use disk::{Disk, File};
 pub use entropy::Prng;
 pub use handle::{Host, Simulation};
+pub use timer::Timer;

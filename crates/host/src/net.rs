@@ -87,6 +87,11 @@ impl Stream {
         self.stream.local_addr()
     }
 
+    /// Ready once there may be something to read, so that a quiet connection needs no buffer.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
     /// Reads into the spare capacity of `buffer`, which must have some; zero means that the peer will send
     /// no more.
     #[expect(unsafe_code, reason = "reading into uninitialised capacity")]

@@ -72,3 +72,26 @@ async fn blocking_work_is_bounded_and_done() {
 async fn a_panic_reaches_who_waits() {
     Host::real().blocking(|| assert_eq!(1, 2)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_moves_both_ways() {
+    let host = Host::simulated(1);
+    let start = host.now();
+    let mut timer = crate::Timer::new(&host);
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut poll = |deadline| {
+        let waker = std::task::Waker::noop();
+        timer.poll_until(&mut std::task::Context::from_waker(waker), deadline).is_ready()
+    };
+    assert!(!poll(at(10)));
+    assert!(!poll(at(5)));
+    host.sleep_until(at(6)).await;
+    assert!(poll(at(5)));
+    assert!(!poll(at(20)));
+    host.sleep_until(at(19)).await;
+    assert!(!poll(at(30)));
+    host.sleep_until(at(29)).await;
+    assert!(!poll(at(30)));
+    std::future::poll_fn(|cx| timer.poll_until(cx, at(30))).await;
+    assert!(host.now() >= at(30) && host.now() < at(31));
+}

@@ -1,0 +1,385 @@
+//! One accepted connection, from its first byte to its last.
+//!
+//! Reading, dispatch and writing run on one task. Requests are dispatched as they come, within bounds on how
+//! many are unanswered and how much is unsent; responses leave in request order.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ottla_base::Moment;
+use ottla_host::net::Stream;
+use ottla_host::{Host, Timer};
+
+use crate::budget::{Budget, Charge};
+use crate::frame::{FrameReader, InvalidFrame, READ_BYTES};
+use crate::response::{Outbox, Then};
+use crate::service::{Answer, Service};
+use crate::transport::Transport;
+
+/// What one connection may do to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// The longest request (`socket.request.max.bytes`).
+    pub max_frame_bytes: usize,
+    /// How long a connection may be quiet (`connections.max.idle.ms`); `None` is for ever.
+    pub max_idle: Option<Duration>,
+    /// How long a request that has begun may take to arrive, beside the time its bytes take at
+    /// `min_bytes_per_second`.
+    pub frame_grace: Duration,
+    /// The slowest that a large request may arrive.
+    pub min_bytes_per_second: u32,
+    /// How many requests may be unanswered before no more are read.
+    pub max_unanswered: usize,
+    /// How many bytes of requests may be unanswered before no more are read.
+    pub max_unanswered_bytes: usize,
+    /// How many bytes of responses may wait in memory before no more requests are read.
+    pub max_unsent_bytes: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> ConnectionLimits {
+        ConnectionLimits {
+            max_frame_bytes: 100 << 20,
+            max_idle: Some(Duration::from_secs(600)),
+            frame_grace: Duration::from_secs(30),
+            min_bytes_per_second: 16 << 10,
+            max_unanswered: 64,
+            max_unanswered_bytes: 64 << 20,
+            max_unsent_bytes: 1 << 20,
+        }
+    }
+}
+
+/// What the connections of one listener did; numbers only grow.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub opened: AtomicU64,
+    /// Connections that ended.
+    pub closed: AtomicU64,
+    /// Connections turned away at once.
+    pub turned_away: AtomicU64,
+    /// Connections closed for being quiet too long.
+    pub closed_idle: AtomicU64,
+    /// Connections closed for requests that arrived too slowly.
+    pub closed_slow: AtomicU64,
+    /// Connections closed for a frame of an invalid length.
+    pub closed_invalid: AtomicU64,
+    /// Bytes read.
+    pub received_bytes: AtomicU64,
+    /// Bytes sent.
+    pub sent_bytes: AtomicU64,
+    /// Requests dispatched.
+    pub requests: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, number: u64) {
+        counter.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum End {
+    #[error("the peer closed it")]
+    Peer,
+    #[error("a request asked for it")]
+    Asked,
+    #[error("the server stops")]
+    Stopped,
+    #[error("it was quiet too long")]
+    Idle,
+    #[error("a request arrived too slowly")]
+    Slow,
+    #[error(transparent)]
+    Invalid(#[from] InvalidFrame),
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+}
+
+/// A request that was dispatched and not yet answered in its turn.
+struct Unanswered {
+    answer: Answer,
+    request_bytes: usize,
+    /// Returns the memory of the request when it is answered.
+    _charge: Charge,
+}
+
+pub(crate) struct Connection<'a, S> {
+    limits: &'a ConnectionLimits,
+    counters: &'a Counters,
+    budget: &'a Budget,
+    host: &'a Host,
+    transport: Transport,
+    service: S,
+    reader: FrameReader,
+    /// The memory of the frame that is being read.
+    reading: Charge,
+    /// Whether the buffer may hold a whole frame.
+    frame_may_be_here: bool,
+    frame_clock: Option<FrameClock>,
+    unanswered: VecDeque<Unanswered>,
+    unanswered_bytes: usize,
+    /// Bytes in memory of responses that wait for their turn.
+    waiting_bytes: usize,
+    outbox: Outbox,
+    intake: Intake,
+    timer: Timer,
+    /// When something was last read, sent or answered.
+    active_at: Moment,
+}
+
+/// Whether more requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// The peer sends no more. What it has sent is dispatched; nobody waits for answers.
+    PeerDone,
+    /// No more are taken; what was taken is answered.
+    Draining,
+    /// No more are taken, and the connection ends once everything in the outbox is sent.
+    Closing,
+}
+
+/// Since when how much of a frame was here while the connection was willing to read more.
+struct FrameClock {
+    since: Moment,
+    held_bytes: usize,
+}
+
+/// How long a connection keeps an empty buffer after its last activity.
+const KEEP_BUFFER: Duration = Duration::from_secs(5);
+/// How much one connection sends before others of its thread get their turn.
+const TURN_BYTES: usize = 4 << 20;
+
+impl<'a, S: Service> Connection<'a, S> {
+    pub(crate) fn new(
+        host: &'a Host,
+        limits: &'a ConnectionLimits,
+        counters: &'a Counters,
+        budget: &'a Budget,
+        stream: Stream,
+        service: S,
+    ) -> Connection<'a, S> {
+        Connection {
+            limits,
+            counters,
+            budget,
+            host,
+            transport: Transport::Plain(stream),
+            service,
+            reader: FrameReader::new(limits.max_frame_bytes),
+            reading: budget.charge(),
+            frame_may_be_here: false,
+            frame_clock: None,
+            unanswered: VecDeque::new(),
+            unanswered_bytes: 0,
+            waiting_bytes: 0,
+            outbox: Outbox::default(),
+            intake: Intake::Open,
+            timer: Timer::new(host),
+            active_at: host.now(),
+        }
+    }
+
+    /// Serves the connection until it ends. Once `stop` is ready no more requests are taken.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> End {
+        let mut stop = std::pin::pin!(stop);
+        poll_fn(|cx| {
+            if self.intake == Intake::Open && stop.as_mut().poll(cx).is_ready() {
+                self.intake = Intake::Draining;
+            }
+            match self.poll(cx) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
+            }
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        loop {
+            self.dispatch_frames()?;
+            self.poll_answers(cx);
+            let sent_all = self.poll_send(cx)?;
+            if let Some(end) = self.ended(sent_all) {
+                return Ok(Poll::Ready(end));
+            }
+            if self.frame_may_be_here && self.takes_requests() {
+                continue;
+            }
+            if self.poll_read(cx)?.is_pending() {
+                return self.poll_deadlines(cx);
+            }
+        }
+    }
+
+    /// Whether a request may be dispatched now.
+    fn takes_requests(&self) -> bool {
+        matches!(self.intake, Intake::Open | Intake::PeerDone)
+            && self.unanswered.len() < self.limits.max_unanswered
+            && self.unanswered_bytes < self.limits.max_unanswered_bytes
+            && self.outbox.memory_bytes() + self.waiting_bytes < self.limits.max_unsent_bytes
+    }
+
+    fn dispatch_frames(&mut self) -> Result<(), End> {
+        while self.frame_may_be_here && self.takes_requests() {
+            let Some(frame) = self.reader.take_frame()? else {
+                self.frame_may_be_here = false;
+                break;
+            };
+            self.frame_clock = None;
+            let mut charge = std::mem::replace(&mut self.reading, self.budget.charge());
+            let request_bytes = frame.len();
+            charge.set(request_bytes);
+            Counters::add(&self.counters.requests, 1);
+            let answer = self.service.dispatch(frame, self.active_at);
+            if let Answer::Ready(response) = &answer {
+                if response.then == Then::Close {
+                    self.intake = Intake::Draining;
+                }
+                self.waiting_bytes += response.memory_bytes();
+            }
+            self.unanswered_bytes += request_bytes;
+            self.unanswered.push_back(Unanswered { answer, request_bytes, _charge: charge });
+            self.send_answered();
+        }
+        Ok(())
+    }
+
+    /// Lets every request that is not answered yet go on.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) {
+        for unanswered in &mut self.unanswered {
+            if let Answer::Later(future) = &mut unanswered.answer
+                && let Poll::Ready(response) = future.as_mut().poll(cx)
+            {
+                self.active_at = self.host.now();
+                self.waiting_bytes += response.memory_bytes();
+                unanswered.answer = Answer::Ready(response);
+            }
+        }
+        self.send_answered();
+    }
+
+    /// Moves the responses whose turn it is to the outbox.
+    fn send_answered(&mut self) {
+        while let Some(Unanswered { answer: Answer::Ready(_), .. }) = self.unanswered.front() {
+            let Some(Unanswered { answer: Answer::Ready(response), request_bytes, .. }) =
+                self.unanswered.pop_front()
+            else {
+                return;
+            };
+            self.unanswered_bytes -= request_bytes;
+            self.waiting_bytes -= response.memory_bytes();
+            response.pieces.into_iter().for_each(|piece| self.outbox.push(piece));
+            if response.then == Then::Close {
+                self.intake = Intake::Closing;
+                self.unanswered.clear();
+            }
+        }
+    }
+
+    /// Sends what the socket takes; says whether that was all.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut turn_bytes = 0;
+        while !self.outbox.is_empty() {
+            if turn_bytes >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Ok(false);
+            }
+            match self.outbox.poll_send(cx, &mut self.transport)? {
+                Poll::Ready(sent) => {
+                    turn_bytes += sent;
+                    self.active_at = self.host.now();
+                    Counters::add(&self.counters.sent_bytes, sent as u64);
+                }
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn ended(&self, sent_all: bool) -> Option<End> {
+        match self.intake {
+            Intake::PeerDone if !self.frame_may_be_here => Some(End::Peer),
+            Intake::Closing if sent_all => Some(End::Asked),
+            Intake::Draining if sent_all && self.unanswered.is_empty() => Some(End::Stopped),
+            _ => None,
+        }
+    }
+
+    /// Reads once, if more requests may be dispatched and there is memory for what comes.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, End> {
+        let wanted_bytes = self.reader.wanted_bytes();
+        if self.intake != Intake::Open
+            || !self.takes_requests()
+            || (wanted_bytes > READ_BYTES && self.reading.poll_grow(cx, wanted_bytes).is_pending())
+        {
+            // The peer is not to blame for what does not arrive now.
+            self.frame_clock = None;
+            return Ok(Poll::Pending);
+        }
+        if self.reader.capacity_bytes() == 0 && self.transport.poll_readable(cx)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        match self.transport.poll_read(cx, self.reader.room())? {
+            Poll::Ready(0) => {
+                self.intake = Intake::PeerDone;
+                self.frame_may_be_here = true;
+            }
+            Poll::Ready(count) => {
+                self.active_at = self.host.now();
+                self.frame_may_be_here = true;
+                Counters::add(&self.counters.received_bytes, count as u64);
+            }
+            Poll::Pending => {
+                if self.reader.is_inside_frame() && self.frame_clock.is_none() {
+                    let held_bytes = self.reader.held_bytes();
+                    self.frame_clock = Some(FrameClock { since: self.active_at, held_bytes });
+                }
+                return Ok(Poll::Pending);
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Ends the connection if it is quiet too long or a request arrives too slowly; gives up the buffer if it
+    /// is quiet for a while.
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        loop {
+            let idle = self.limits.max_idle.filter(|_| self.unanswered.is_empty() || !self.outbox.is_empty());
+            let idle = idle.map(|max_idle| self.active_at + max_idle);
+            let slow = self.frame_clock.as_ref().map(|clock| self.slow_deadline(clock));
+            let has_buffer = self.reader.capacity_bytes() > 0 && !self.reader.is_inside_frame();
+            let quiet = has_buffer.then(|| self.active_at + KEEP_BUFFER);
+            let Some(deadline) = [idle, slow, quiet].into_iter().flatten().min() else {
+                return Ok(Poll::Pending);
+            };
+            if self.timer.poll_until(cx, deadline).is_pending() {
+                return Ok(Poll::Pending);
+            }
+            if slow == Some(deadline) {
+                return Err(End::Slow);
+            }
+            if idle == Some(deadline) {
+                return Err(End::Idle);
+            }
+            self.reader.release();
+            // What arrives from here on must find the task waiting for it.
+            if self.poll_read(cx)?.is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    fn slow_deadline(&self, clock: &FrameClock) -> Moment {
+        let arrived = self.reader.held_bytes().saturating_sub(clock.held_bytes) as u64;
+        let millis = arrived.saturating_mul(1000) / u64::from(self.limits.min_bytes_per_second.max(1));
+        clock.since + self.limits.frame_grace + Duration::from_millis(millis)
+    }
+}

@@ -1,0 +1,219 @@
+//! What is sent: pieces of memory and of files, and the queue before the socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use ottla_host::File;
+use ottla_wire::Cut;
+use smallvec::{SmallVec, smallvec};
+
+use crate::transport::Transport;
+
+#[cfg(test)]
+mod tests;
+
+/// A part of what is sent.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// From memory.
+    Bytes(Bytes),
+    /// From a file, which must not be cut before it was sent.
+    File {
+        /// The file.
+        file: File,
+        /// Where in it.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
+}
+
+impl Piece {
+    /// How many bytes it is.
+    pub fn len(&self) -> u64 {
+        match self {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Piece {
+        Piece::Bytes(bytes)
+    }
+}
+
+/// What becomes of a connection once a response is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Continue,
+    /// It is closed.
+    Close,
+}
+
+/// The answer to one request: whole frames, their lengths included.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// What to send, in order; nothing at all is allowed.
+    pub pieces: SmallVec<[Piece; 2]>,
+    /// What becomes of the connection.
+    pub then: Then,
+}
+
+impl Response {
+    /// Sends these bytes.
+    pub fn bytes(bytes: Bytes) -> Response {
+        Response { pieces: smallvec![Piece::Bytes(bytes)], then: Then::Continue }
+    }
+
+    /// Sends these pieces.
+    pub fn pieces(pieces: impl IntoIterator<Item = Piece>) -> Response {
+        Response { pieces: pieces.into_iter().collect(), then: Then::Continue }
+    }
+
+    /// Sends a written frame with external bytes at its cuts: `external` has the pieces of one cut after the
+    /// other, and their lengths are the cuts'.
+    pub fn spliced(frame: Bytes, cuts: &[Cut], external: impl IntoIterator<Item = Piece>) -> Response {
+        let mut pieces = SmallVec::new();
+        let mut external = external.into_iter();
+        let mut written = 0;
+        for cut in cuts {
+            if written < cut.position {
+                pieces.push(Piece::Bytes(frame.slice(written..cut.position)));
+                written = cut.position;
+            }
+            let mut missing = cut.len as u64;
+            while missing > 0 {
+                let piece = external.next().expect("a cut without its bytes");
+                assert!(piece.len() <= missing, "bytes beyond their cut");
+                missing -= piece.len();
+                pieces.push(piece);
+            }
+        }
+        if written < frame.len() {
+            pieces.push(Piece::Bytes(frame.slice(written..)));
+        }
+        Response { pieces, then: Then::Continue }
+    }
+
+    /// Sends nothing, as for a produce request that asked for no acknowledgement.
+    pub fn nothing() -> Response {
+        Response { pieces: SmallVec::new(), then: Then::Continue }
+    }
+
+    /// Sends nothing and closes the connection, once what was answered before has been sent.
+    pub fn close() -> Response {
+        Response { pieces: SmallVec::new(), then: Then::Close }
+    }
+
+    /// How many bytes of it are in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let bytes = self.pieces.iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::File { .. } => 0,
+        });
+        bytes.sum()
+    }
+
+    /// The same, and then closes the connection.
+    pub fn then_close(self) -> Response {
+        Response { then: Then::Close, ..self }
+    }
+}
+
+/// The most pieces that one write takes.
+const MAX_SLICES: usize = 64;
+
+/// What is to be sent, in order.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pieces: VecDeque<Piece>,
+    memory_bytes: usize,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, piece: Piece) {
+        if piece.is_empty() {
+            return;
+        }
+        if let Piece::Bytes(bytes) = &piece {
+            self.memory_bytes += bytes.len();
+        }
+        self.pieces.push_back(piece);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// How many bytes wait in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// Sends what the socket takes in one call; says how much.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: &mut Transport,
+    ) -> Poll<io::Result<usize>> {
+        let Some(first) = self.pieces.front() else {
+            return Poll::Ready(Ok(0));
+        };
+        let sent = match first {
+            Piece::File { file, offset, len } => transport.poll_send_file(cx, file, *offset, *len),
+            Piece::Bytes(_) => {
+                let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
+                for piece in self.pieces.iter().take(MAX_SLICES) {
+                    match piece {
+                        Piece::Bytes(bytes) => slices.push(IoSlice::new(bytes)),
+                        Piece::File { .. } => break,
+                    }
+                }
+                transport.poll_write_vectored(cx, &slices)
+            }
+        };
+        let sent = std::task::ready!(sent)?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
+        }
+        self.advance(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn advance(&mut self, sent: usize) {
+        let mut sent = sent;
+        while sent > 0 {
+            let Some(first) = self.pieces.front_mut() else {
+                return;
+            };
+            let (taken, left) = match first {
+                Piece::Bytes(bytes) => {
+                    let taken = sent.min(bytes.len());
+                    bytes.advance(taken);
+                    self.memory_bytes -= taken;
+                    (taken, bytes.len() as u64)
+                }
+                Piece::File { offset, len, .. } => {
+                    let taken = usize::try_from(*len).map_or(sent, |len| sent.min(len));
+                    *offset += taken as u64;
+                    *len -= taken as u64;
+                    (taken, *len)
+                }
+            };
+            sent -= taken;
+            if left == 0 {
+                self.pieces.pop_front();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The contract between a connection and who answers its requests.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use ottla_base::Moment;
+
+use crate::response::Response;
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The address it connected to.
+    pub local_address: SocketAddr,
+    /// A number that no other connection of this server has had.
+    pub connection_id: u64,
+}
+
+/// What a request leads to.
+pub enum Answer {
+    /// The response is here.
+    Ready(Response),
+    /// The response will come. The future overlaps with later requests of the connection, and is dropped if
+    /// the connection ends before.
+    Later(Pin<Box<dyn Future<Output = Response> + Send>>),
+}
+
+impl Answer {
+    /// An answer that will come.
+    pub fn later(future: impl Future<Output = Response> + Send + 'static) -> Answer {
+        Answer::Later(Box::pin(future))
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer::Ready(response)
+    }
+}
+
+/// Answers the requests of one connection. Dropped with the connection.
+pub trait Service: Send + 'static {
+    /// Begins a request: does at once what must happen in the order of the connection, and leaves waiting to
+    /// the answer. `frame` is the request without its length; slices of it keep its memory. `received` is
+    /// when its last byte was read.
+    ///
+    /// Runs on the connection's task, so it must not block.
+    fn dispatch(&mut self, frame: Bytes, received: Moment) -> Answer;
+}
