@@ -439,7 +439,12 @@ fn rebuild(
         partition_leader_epoch: rules.leader_epoch,
         delete_horizon: None,
     });
-    let mut stream = RecordStream::new(batch, rules.decompression)?;
+    // The limit of a record is for what was compressed.
+    let limits = match batch.compression()? {
+        Compression::None => DecompressionLimits::default(),
+        _ => rules.decompression,
+    };
+    let mut stream = RecordStream::new(batch, limits)?;
     let mut offset = base_offset;
     while stream.copy_next(&mut builder, offset)? {
         offset = offset.after(1);

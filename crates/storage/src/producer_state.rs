@@ -11,11 +11,12 @@
 //! A leader *prepares* a batch before it writes it, and *commits* the preparation once it is written, with one
 //! look-up and without allocating for both. Followers and recovery *apply* what a leader has accepted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, hash_map};
 use std::time::Duration;
 
 use ottla_base::{ErrorCode, FastMap, Offset, ProducerEpoch, ProducerId, Timestamp};
-use ottla_record::{BatchHeader, BatchView, EndTxnMarker, RecordsError, Refusal};
+use ottla_record::{BatchHeader, Compression, EndTxnMarker, Records, RecordsError, Refusal, decompress};
 
 pub mod entry;
 pub mod files;
@@ -133,14 +134,17 @@ pub struct ProducerStates {
     end_offset: Offset,
 }
 
-/// Reads the marker that a control batch carries. Nothing if it has none: a batch that compaction has
-/// emptied, or a control batch that is not about transactions.
-pub fn marker_of(batch: &BatchView<'_>) -> Result<Option<TimedMarker>, RecordsError> {
-    if !batch.is_control() || batch.count() == 0 {
+/// Reads the marker that a control batch carries, whose compressed records are `payload`. Nothing if it has
+/// none: a batch that compaction has emptied, or a control batch that is not about transactions.
+pub fn marker_of(header: &BatchHeader, payload: &[u8]) -> Result<Option<TimedMarker>, RecordsError> {
+    if !header.is_control() || header.count() == 0 {
         return Ok(None);
     }
-    let records = batch.decompressed(MAX_MARKER_BYTES)?;
-    let Some(record) = batch.records(&records).next().transpose()? else { return Ok(None) };
+    let records = match header.compression()? {
+        Compression::None => Cow::Borrowed(payload),
+        compressed => Cow::Owned(decompress(compressed, payload, MAX_MARKER_BYTES)?),
+    };
+    let Some(record) = Records::new(header, &records).next().transpose()? else { return Ok(None) };
     let marker = EndTxnMarker::of_record(&record)?;
     Ok(marker.map(|marker| TimedMarker { marker, timestamp: record.timestamp }))
 }

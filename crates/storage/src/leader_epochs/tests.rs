@@ -95,3 +95,14 @@ fn the_file_is_kafkas() {
     assert_eq!(disk.read(&path, 1000).unwrap(), b"0\n2\n0 0\n3 17\n");
     assert_eq!(LeaderEpochs::read(&disk, &path).unwrap(), known);
 }
+
+#[test]
+fn what_kafka_wrote_is_read() {
+    let theirs = include_bytes!("../../testdata/golden-0/leader-epoch-checkpoint");
+    let disk = ottla_host::Host::simulated(1).disk();
+    disk.write_atomically("/theirs", theirs).unwrap();
+    let known = LeaderEpochs::read(&disk, Path::new("/theirs")).unwrap();
+    assert_eq!(listed(&known), [(0, 0), (3, 7), (i32::MAX, i64::MAX)]);
+    known.write(&disk, Path::new("/ours")).unwrap();
+    assert_eq!(disk.read("/ours", 1000).unwrap(), theirs);
+}

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use ottla_base::LeaderEpoch;
 use ottla_host::{Disk, Host};
-use ottla_record::{BatchBuilder, BatchOptions};
+use ottla_record::{BatchBuilder, BatchOptions, BatchView};
 
 use super::*;
+use crate::transaction_index::{AbortedTransaction, TransactionIndex};
 
 const CLIENT: ProducerOrigin = ProducerOrigin::Client(VerificationGuard::NONE);
 
@@ -84,7 +85,7 @@ fn end_with(
     let bytes =
         ottla_record::end_txn_batch(ProducerId(producer), ProducerEpoch(epoch), marker, Timestamp(offset));
     let batch = BatchView::new(&bytes).unwrap();
-    let timed = marker_of(&batch).unwrap().unwrap();
+    let timed = marker_of(&batch, batch.payload()).unwrap().unwrap();
     assert_eq!(timed, TimedMarker { marker, timestamp: Timestamp(offset) });
     let mut header = *batch.header();
     header.place(Offset(offset), LeaderEpoch(0));
@@ -299,7 +300,7 @@ fn followers_and_recovery_take_what_leaders_accepted() {
             let id = ProducerId(producer as i64);
             let bytes = ottla_record::end_txn_batch(id, ProducerEpoch(0), marker, Timestamp(offset));
             let batch = BatchView::new(&bytes).unwrap();
-            let timed = marker_of(&batch).unwrap();
+            let timed = marker_of(&batch, batch.payload()).unwrap();
             let mut header = *batch.header();
             header.place(Offset(offset), LeaderEpoch(0));
             let Ok(Outcome::Append(prepared)) = leader.prepare(&header, timed, ProducerOrigin::Marker(0))
@@ -416,4 +417,60 @@ fn hostile_snapshots_are_refused() {
     let crc = ottla_record::crc32c(&bad[6..]);
     bad[2..6].copy_from_slice(&crc.to_be_bytes());
     assert_eq!(snapshot::decode(&bad), Err(snapshot::CorruptSnapshot::Truncated));
+}
+
+/// The appends of `xtask/java/GoldenProducerState.java`, whose files are in `testdata/golden-0`.
+#[test]
+fn kafka_remembers_the_same() {
+    const BEGIN_MS: i64 = 1_700_000_000_000;
+    let mut states = states();
+    let mut aborted = Vec::new();
+    let data = |producer, epoch, sequence, first: i64, last: i64, transactional| Data {
+        producer,
+        epoch,
+        sequence,
+        count: (last - first + 1) as i32,
+        offset: first,
+        timestamp: BEGIN_MS + first,
+        transactional,
+    };
+    let mut end =
+        |states: &mut ProducerStates, producer, epoch, offset: i64, abort: bool, coordinator_epoch| {
+            let marker = EndTxnMarker { committed: !abort, coordinator_epoch };
+            let timed = TimedMarker { marker, timestamp: Timestamp(BEGIN_MS + offset) };
+            let bytes = ottla_record::end_txn_batch(producer, epoch, marker, timed.timestamp);
+            let mut header = *BatchView::new(&bytes).unwrap().header();
+            header.place(Offset(offset), LeaderEpoch(0));
+            let Ok(Outcome::Append(prepared)) =
+                states.prepare(&header, Some(timed), ProducerOrigin::Marker(0))
+            else {
+                panic!("the marker is good");
+            };
+            aborted.extend(prepared.commit().filter(|it| it.aborted).map(|it| AbortedTransaction::from(&it)));
+        };
+    append(&mut states, data(1, 0, 0, 0, 4, false)).unwrap();
+    append(&mut states, data(1, 0, 5, 5, 6, false)).unwrap();
+    append(&mut states, data(2, 3, i32::MAX - 1, 7, 10, true)).unwrap();
+    append(&mut states, data(3, 0, 0, 11, 11, true)).unwrap();
+    end(&mut states, ProducerId(2), ProducerEpoch(4), 12, true, 9);
+    append(&mut states, data(2, 4, 0, 13, 15, true)).unwrap();
+    append(&mut states, data(4, i16::MAX, 100, 16, 16, false)).unwrap();
+    end(&mut states, ProducerId(3), ProducerEpoch(0), 17, true, 9);
+    end(&mut states, ProducerId(5), ProducerEpoch(1), 18, false, 10);
+    append(&mut states, data(1, 1, 0, 19, 19, true)).unwrap();
+
+    let theirs = include_bytes!("../../testdata/golden-0/00000000000000000020.snapshot");
+    assert_eq!(snapshot::encode(&states.entries()), theirs);
+    let decoded = snapshot::decode(theirs).unwrap();
+    assert_eq!(decoded.len(), 5);
+    let decoded: Vec<_> = decoded.iter().map(|(id, entry)| (*id, entry)).collect();
+    assert_eq!(snapshot::encode(&decoded), theirs);
+
+    let disk = Host::simulated(1).disk();
+    let mut index = TransactionIndex::open(disk.clone(), "/0.txnindex".into()).unwrap();
+    for it in &aborted {
+        index.append(it).unwrap();
+    }
+    let theirs = include_bytes!("../../testdata/golden-0/00000000000000000000.txnindex");
+    assert_eq!(disk.read("/0.txnindex", 1000).unwrap(), theirs);
 }
