@@ -181,9 +181,9 @@ pub fn read_next<T: Typed>(
 
 /// Declares settings: a struct with one typed field for each, and its [`Table`].
 ///
-/// A row is `field: Type = "key", default, check, IMPORTANCE, scope, effect;` under its documentation, where the
-/// default is a text, `null` or `required`, and an `internal` before the scope keeps the key out of answers
-/// until somebody sets it. The type of the field is the type of the setting.
+/// A row is `field: Type = "key", default, check, IMPORTANCE, scope, effect;` under its documentation, where
+/// the default is a text, `null` or `required`, and an `internal` before the scope keeps the key out of
+/// answers until somebody sets it. The type of the field is the type of the setting.
 #[macro_export]
 macro_rules! settings {
     (

@@ -1,4 +1,5 @@
-//! How a setting is declared, parsed and checked: one row gives a typed field, its default and its documentation.
+//! How a setting is declared, parsed and checked: one row gives a typed field, its default and its
+//! documentation.
 //!
 //! | file | holds |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! References inside values: `${provider:path:key}` and `${provider:key}`, as Kafka's `ConfigTransformer` reads them.
+//! References inside values: `${provider:path:key}` and `${provider:key}`, as Kafka's `ConfigTransformer`
+//! reads them.
 
 use super::Texts;
 

@@ -72,8 +72,8 @@ fn refuse_bootstrap_servers(name: &str, value: Option<&Value>) -> Result<(), Inv
     for entry in entries {
         if address::split(entry).is_none_or(|(_, _, port)| u16::try_from(port).is_err()) {
             return Err(InvalidSetting::new(format!(
-                "Failed to parse host name from {entry} for the configuration {name}. Each entry should be in \
-                 the form \"{{host}}:{{port}}\""
+                "Failed to parse host name from {entry} for the configuration {name}. Each entry should be \
+                 in the form \"{{host}}:{{port}}\""
             )));
         }
     }
@@ -110,13 +110,14 @@ fn refuse_offset_reset(name: &str, value: Option<&Value>) -> Result<(), InvalidS
         return Ok(());
     }
     let reason = format!(
-        "Invalid value `{text}` for configuration {name}. The value must be either 'earliest', 'latest' or of the \
-         format 'by_duration:<PnDTnHnMn.nS>'."
+        "Invalid value `{text}` for configuration {name}. The value must be either 'earliest', 'latest' or \
+         of the format 'by_duration:<PnDTnHnMn.nS>'."
     );
     Err(InvalidSetting::value(name, text, &reason))
 }
 
-/// Milliseconds of an ISO 8601 duration of days, hours, minutes and seconds, as `java.time.Duration.parse` reads it.
+/// Milliseconds of an ISO 8601 duration of days, hours, minutes and seconds, as `java.time.Duration.parse`
+/// reads it.
 pub fn duration_ms(text: &str) -> Option<i64> {
     let (sign, text) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),

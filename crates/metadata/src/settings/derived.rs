@@ -7,7 +7,8 @@ use super::{GroupSettings, ServerSettings, TopicSettings};
 const MS_PER_MINUTE: i64 = 60_000;
 const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
 
-/// The server's keys that a topic's key falls back to, the one that wins first, after `ServerTopicConfigSynonyms`.
+/// The server's keys that a topic's key falls back to, the one that wins first, after
+/// `ServerTopicConfigSynonyms`.
 const TOPIC_FALLBACKS: [(&str, &str); 31] = [
     ("cleanup.policy", "log.cleanup.policy"),
     ("compression.gzip.level", "compression.gzip.level"),

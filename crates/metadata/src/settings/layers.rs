@@ -1,7 +1,7 @@
 //! Which text holds for a server: its own, the cluster's, the file's, the default.
 //!
-//! After `DynamicBrokerConfig`: a dynamic key also silences the other names of the same setting in the layers below,
-//! so that a dynamic `log.retention.hours` wins over a `log.retention.ms` of the file.
+//! After `DynamicBrokerConfig`: a dynamic key also silences the other names of the same setting in the
+//! layers below, so that a dynamic `log.retention.hours` wins over a `log.retention.ms` of the file.
 
 use ottla_base::settings::{Fallback, InvalidSetting, Scope, Setting, Table, Texts};
 
@@ -107,7 +107,8 @@ pub struct ServerLayers {
 }
 
 impl ServerLayers {
-    /// The layers of a server that was started with these texts: file, environment and flags already put together.
+    /// The layers of a server that was started with these texts: file, environment and flags already put
+    /// together.
     pub fn new(mut fixed: Texts) -> ServerLayers {
         for (from, to) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
             if let (Some(id), false) = (fixed.get(from).cloned(), fixed.contains_key(to)) {

@@ -8,17 +8,24 @@
 //! | `layers` | which text holds for a server: its own, the cluster's, the file's, the default |
 //! | `derived` | what topics and groups have when they say nothing themselves |
 //! | `describe` | the answer to `DescribeConfigs` |
+//! | `alter` | what an administrator may change, and what it becomes |
+//! | `listeners` | the addresses of a server |
+//! | `conflicts`, `resources` | values that exclude each other, of a server and of the other resources |
 //!
 //! Absent on purpose: files, the environment, and what the settings act on.
 
+pub mod alter;
 pub mod broker;
 pub mod checks;
 pub mod client_metrics;
+pub mod conflicts;
 pub mod derived;
 pub mod describe;
 mod effects;
 pub mod group;
 pub mod layers;
+pub mod listeners;
+mod resources;
 #[cfg(test)]
 mod tests;
 pub mod topic;

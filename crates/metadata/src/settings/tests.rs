@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ottla_base::NodeId;
 use ottla_base::settings::{Fallback, Kind, Setting, Table, Texts, Visibility, parse_properties};
 
+use super::alter::{self, Availability, Change, Operation, Origin, Refusal, Rules};
 use super::broker::{DynamicQuotaSettings, OttlaSettings};
+use super::derived;
 use super::describe::{self, Entry, Source};
 use super::layers::ServerLayers;
 use super::{ClientMetricsSettings, GroupSettings, ResourceKind, TopicSettings};
@@ -139,6 +142,24 @@ fn descriptions_are_those_of_kafka() {
     check("group", describe::group(&layers, &none).expect("valid"));
     check("client-metrics", describe::client_metrics(&none).expect("valid"));
 
+    let layers = changed_layers();
+    check("broker 1 after", describe::broker(&layers).expect("valid"));
+    check("broker default after", describe::all_brokers(&layers));
+    let topic = texts(&TOPIC);
+    check("topic after", describe::topic(&layers, &topic).expect("valid"));
+    let group = texts(&GROUP);
+    check("group after", describe::group(&layers, &group).expect("valid"));
+    let subscription = texts(&SUBSCRIPTION);
+    check("client-metrics after", describe::client_metrics(&subscription).expect("valid"));
+}
+
+const ALTERED: &str = include_str!("testdata/kafka_4.4.0_alter.txt");
+const TOPIC: [(&str, &str); 2] = [("retention.ms", "5"), ("cleanup.policy", "compact")];
+const GROUP: [(&str, &str); 1] = [("consumer.session.timeout.ms", "50000")];
+const SUBSCRIPTION: [(&str, &str); 2] = [("interval.ms", "1000"), ("metrics", "a,b")];
+
+fn changed_layers() -> ServerLayers {
+    let mut layers = ServerLayers::new(parse_properties(STARTED_WITH).expect("well-formed"));
     let cluster = [
         ("min.insync.replicas", "1"),
         ("log.retention.ms", "1000000"),
@@ -152,12 +173,82 @@ fn descriptions_are_those_of_kafka() {
         ("leader.replication.throttled.rate", "7"),
     ];
     assert_eq!(layers.set_own(texts(&own)), []);
-    check("broker 1 after", describe::broker(&layers).expect("valid"));
-    check("broker default after", describe::all_brokers(&layers));
-    let topic = texts(&[("retention.ms", "5"), ("cleanup.policy", "compact")]);
-    check("topic after", describe::topic(&layers, &topic).expect("valid"));
-    let group = texts(&[("consumer.session.timeout.ms", "50000")]);
-    check("group after", describe::group(&layers, &group).expect("valid"));
-    let subscription = texts(&[("interval.ms", "1000"), ("metrics", "a,b")]);
-    check("client-metrics after", describe::client_metrics(&subscription).expect("valid"));
+    layers
+}
+
+fn change(text: &str) -> Change {
+    let operation = match &text[..1] {
+        "=" => Operation::Set,
+        "-" => Operation::Delete,
+        "+" => Operation::Append,
+        _ => Operation::Subtract,
+    };
+    let (name, value) = match text[1..].split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (&text[1..], None),
+    };
+    Change { name: name.to_owned(), operation, value }
+}
+
+fn judge(layers: &ServerLayers, kind: &str, resource: &str, changes: &[Change]) -> Result<(), Refusal> {
+    let node = NodeId(1);
+    let server = layers.settings().expect("valid");
+    let defaults = derived::topic_defaults(&server, &layers.effective());
+    let rules = Rules {
+        server: &server,
+        topic_defaults: &defaults,
+        eligible_leader_replicas: Availability::Available,
+        cordoned_directories: Availability::Available,
+        origin: Origin::Forwarded,
+    };
+    alter::check_shape(changes)?;
+    let (kind, own) = match kind {
+        "TOPIC" => (ResourceKind::Topic, texts(&TOPIC)),
+        "BROKER" => {
+            alter::check_broker(layers, node, resource, changes)?;
+            let own = if resource.is_empty() { layers.cluster() } else { layers.own() };
+            (ResourceKind::Broker, own.clone())
+        }
+        "BROKER_LOGGER" => {
+            return alter::check_loggers(node, resource, &texts(&[("root", "INFO")]), changes);
+        }
+        "CLIENT_METRICS" => (ResourceKind::ClientMetrics, texts(&SUBSCRIPTION)),
+        _ => (ResourceKind::Group, texts(&GROUP)),
+    };
+    alter::alter(kind, resource, &own, changes, &rules).map(drop)
+}
+
+/// Where we answer otherwise: Kafka divides by zero, or looks for a Java class.
+const DEPARTURES: [(&str, &str); 4] = [
+    (
+        "BROKER | 1 | =log.cleaner.threads=0",
+        "INVALID_REQUEST\trequirement failed: log.cleaner.threads must be at least 1",
+    ),
+    (
+        "BROKER | - | =principal.builder.class=x.y.Z",
+        "INVALID_REQUEST\tCannot update these configs at default cluster level, broker id must be specified: \
+         [principal.builder.class]",
+    ),
+    ("BROKER | 1 | =principal.builder.class=x.y.Z", "NONE"),
+    ("BROKER | - | =metric.reporters=x.y.Z", "NONE"),
+];
+
+#[test]
+fn changes_are_judged_as_kafka_judges_them() {
+    let layers = changed_layers();
+    for line in ALTERED.lines().filter(|it| !it.starts_with('#')) {
+        let (request, answer) = line.split_once(" -> ").expect("an answer");
+        let mut parts = request.split(" | ");
+        let kind = parts.next().expect("a kind");
+        let resource = parts.next().filter(|it| *it != "-").unwrap_or_default();
+        let changes: Vec<Change> = parts.map(change).collect();
+        let ours = match judge(&layers, kind, resource, &changes) {
+            Ok(()) => "NONE".to_owned(),
+            Err(refusal) => format!("{}\t{}", refusal.code.name(), refusal.message),
+        };
+        let departure = DEPARTURES.iter().find(|(it, _)| *it == request).map(|(_, answer)| *answer);
+        // Whether a topic exists is asked elsewhere.
+        let expected = if resource == "nosuch" { "NONE" } else { departure.unwrap_or(answer) };
+        assert_eq!(ours, expected, "{request}");
+    }
 }

@@ -38,8 +38,8 @@ pub use transactions::TransactionSettings;
 
 macro_rules! subjects {
     ($($(#[doc = $about:literal])+ $field:ident: $table:ty,)*) => {
-        /// The settings of a server, typed and checked one by one. What they must satisfy together is checked where
-        /// the server is started.
+        /// The settings of a server, typed and checked one by one. What they must satisfy together is
+        /// checked where the server is started.
         #[derive(Debug, Clone, PartialEq)]
         pub struct ServerSettings {
             $($(#[doc = $about])+ pub $field: $table,)*
