@@ -30,7 +30,7 @@ pub use generated::api::{ApiKey, Request, Response};
 pub use generated::every::visit_every_message;
 pub use generated::{messages, records};
 pub use message::{
-    DecodeError, EncodeError, Message, RequestMessage, TypedRecord, UnknownTaggedField, Visitor,
+    DecodeError, EncodeAs, EncodeError, Message, RequestMessage, TypedRecord, UnknownTaggedField, Visitor,
 };
 pub use reader::Reader;
-pub use writer::{Cut, Writer};
+pub use writer::{Cut, Records, Writer};

@@ -25,6 +25,12 @@ pub trait Message: Clone + Default + PartialEq + fmt::Debug + Send + Sync + 'sta
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
 }
 
+/// Something that is written as a `T`: the structure itself, or a view of state that is never built as one.
+pub trait EncodeAs<T> {
+    /// Writes it in the layout of a version.
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+}
+
 /// A request, and what answers it.
 pub trait RequestMessage: Message {
     /// Its API.

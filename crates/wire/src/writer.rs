@@ -1,7 +1,7 @@
 //! Bytes for the outside, written to the end.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use ottla_base::{Str, Uuid};
+use ottla_base::Uuid;
 
 use crate::{EncodeError, UnknownTaggedField};
 
@@ -12,6 +12,15 @@ pub struct Cut {
     pub position: usize,
     /// How many external bytes belong there.
     pub len: usize,
+}
+
+/// Records in an answer that is written straight from state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records<'a> {
+    /// They are copied into the frame.
+    Inline(&'a [u8]),
+    /// So many bytes are spliced into the frame when it is sent: a [`Cut`].
+    External(usize),
 }
 
 /// Writes one frame. Records need not pass through it: a [`Cut`] says where they belong.
@@ -133,7 +142,7 @@ impl Writer {
     }
 
     /// Text or null.
-    pub fn nullable_string(&mut self, flexible: bool, text: Option<&Str>) -> Result {
+    pub fn nullable_string(&mut self, flexible: bool, text: Option<&str>) -> Result {
         match text {
             Some(text) => return self.string(flexible, text),
             None if flexible => self.unsigned_varint(0),
@@ -150,9 +159,28 @@ impl Writer {
     }
 
     /// Bytes, records or null.
-    pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&Bytes>) -> Result {
+    pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&[u8]>) -> Result {
         match bytes {
             Some(bytes) => self.bytes(flexible, bytes),
+            None => {
+                self.null_list(flexible);
+                Ok(())
+            }
+        }
+    }
+
+    /// Records, or the room for external ones.
+    pub fn records(&mut self, flexible: bool, records: Records<'_>) -> Result {
+        match records {
+            Records::Inline(bytes) => self.bytes(flexible, bytes),
+            Records::External(len) => self.external_bytes(flexible, len),
+        }
+    }
+
+    /// Records, the room for external ones, or null.
+    pub fn nullable_records(&mut self, flexible: bool, records: Option<Records<'_>>) -> Result {
+        match records {
+            Some(records) => self.records(flexible, records),
             None => {
                 self.null_list(flexible);
                 Ok(())
@@ -200,6 +228,40 @@ impl Writer {
     ) -> Result {
         match list {
             Some(list) => self.array(flexible, list, write),
+            None => {
+                self.null_list(flexible);
+                Ok(())
+            }
+        }
+    }
+
+    /// A list out of whatever iterates and knows its length.
+    pub fn items<I: ExactSizeIterator>(
+        &mut self,
+        flexible: bool,
+        items: I,
+        mut write: impl FnMut(&mut Writer, I::Item) -> Result,
+    ) -> Result {
+        let announced = items.len();
+        self.array_len(flexible, announced)?;
+        let mut written = 0;
+        for item in items {
+            write(self, item)?;
+            written += 1;
+        }
+        assert_eq!(written, announced, "an iterator knows how many items it has");
+        Ok(())
+    }
+
+    /// A list out of whatever iterates and knows its length, or null.
+    pub fn nullable_items<I: ExactSizeIterator>(
+        &mut self,
+        flexible: bool,
+        items: Option<I>,
+        write: impl FnMut(&mut Writer, I::Item) -> Result,
+    ) -> Result {
+        match items {
+            Some(items) => self.items(flexible, items, write),
             None => {
                 self.null_list(flexible);
                 Ok(())

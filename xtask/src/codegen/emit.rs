@@ -36,9 +36,12 @@ pub fn file(messages: &[Message]) -> String {
     let renamed = renames(messages);
     for message in messages {
         for (index, shape) in message.structs.iter().enumerate() {
-            let emitter = Emitter { message, shape, renamed: &renamed };
+            let emitter = Emitter { message, shape, renamed: &renamed, view: false };
             emitter.declare(&mut text, index == 0);
             emitter.implement(&mut text, index == 0);
+            if message.streamed {
+                emitter.stream(&mut text);
+            }
         }
     }
     drop_unused(&text)
@@ -67,7 +70,7 @@ fn uses_tags(body: &str) -> bool {
 }
 
 /// Structures that share a name within a file are told apart by their message's name.
-type Renames = BTreeMap<(String, String), String>;
+pub type Renames = BTreeMap<(String, String), String>;
 
 fn renames(messages: &[Message]) -> Renames {
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
@@ -85,33 +88,37 @@ fn renames(messages: &[Message]) -> Renames {
     renames
 }
 
-struct Emitter<'a> {
-    message: &'a Message,
-    shape: &'a Struct,
-    renamed: &'a Renames,
+/// Writes the Rust of one structure.
+#[derive(Clone, Copy)]
+pub struct Emitter<'a> {
+    pub message: &'a Message,
+    pub shape: &'a Struct,
+    pub renamed: &'a Renames,
+    /// Whether it writes the view of the structure, not the structure.
+    pub view: bool,
 }
 
 impl Emitter<'_> {
-    fn struct_name(&self, name: &str) -> String {
+    pub fn struct_name(&self, name: &str) -> String {
         self.renamed
             .get(&(self.message.name().to_owned(), name.to_owned()))
             .cloned()
             .unwrap_or_else(|| name.to_owned())
     }
 
-    fn within(&self) -> Versions {
+    pub fn within(&self) -> Versions {
         self.message.versions.and(self.shape.versions)
     }
 
-    fn fields(&self) -> impl Iterator<Item = &Field> {
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
         self.shape.fields.iter().filter(|it| !it.versions.and(self.message.versions).is_empty())
     }
 
-    fn flexible(&self) -> Versions {
+    pub fn flexible(&self) -> Versions {
         self.message.flexible.and(self.within())
     }
 
-    fn rust_type(&self, kind: &Type) -> String {
+    pub fn rust_type(&self, kind: &Type) -> String {
         match kind {
             Type::Primitive(primitive) => primitive_type(*primitive).to_owned(),
             Type::Struct(name) => self.struct_name(name),
@@ -154,7 +161,7 @@ impl Emitter<'_> {
         text.push_str("}\n}\n}\n\n");
     }
 
-    fn default_value(&self, field: &Field) -> String {
+    pub fn default_value(&self, field: &Field) -> String {
         let default = field.default.as_deref();
         let is_records = field.kind == Type::Primitive(Primitive::Records);
         if is_nullable(field) && (default == Some("null") || is_records) {
@@ -177,25 +184,33 @@ impl Emitter<'_> {
     }
 
     /// An expression that is true if the field `place` differs from its default.
-    fn differs(&self, field: &Field, place: &str) -> String {
+    pub fn differs(&self, field: &Field, place: &str) -> String {
         let default = self.default_value(field);
+        let is_array = matches!(field.kind, Type::Array(_));
+        let empty = if self.view && is_array { "len() == 0" } else { "is_empty()" };
         match default.as_str() {
             "None" => return format!("{place}.is_some()"),
+            "Vec::new()" if self.view => return format!("{place}.len() != 0"),
             "Vec::new()" | "Str::default()" | "Bytes::new()" => return format!("!{place}.is_empty()"),
             "false" => return place.to_owned(),
             "true" => return format!("!{place}"),
             _ => {}
         }
         if default.starts_with("Some(") && !matches!(field.kind, Type::Struct(_)) {
-            return format!("{place}.as_ref().is_none_or(|it| !it.is_empty())");
+            return format!("{place}.as_ref().is_none_or(|it| !(it.{empty}))");
         }
-        format!("{place} != {default}")
+        let borrowed = if self.view && matches!(field.kind, Type::Struct(_)) { "*" } else { "" };
+        format!("{borrowed}{place} != {default}")
     }
 
     fn implement(&self, text: &mut String, is_message: bool) {
         let name = self.struct_name(&self.shape.name);
         let read = self.read_body(&name);
-        let write = self.write_body();
+        let write = if self.has_view() {
+            "crate::EncodeAs::encode_as(self, writer, version)\n".to_owned()
+        } else {
+            self.write_body()
+        };
         let version = |body: &str| if mentions(body, "version") { "version" } else { "_version" };
         let reader = if mentions(&read, "reader") { "reader" } else { "_reader" };
         let writer = if mentions(&write, "writer") { "writer" } else { "_writer" };
@@ -237,7 +252,7 @@ impl Emitter<'_> {
         );
     }
 
-    fn flexible_expression(&self) -> &'static str {
+    pub fn flexible_expression(&self) -> &'static str {
         if self.flexible().is_empty() {
             "false"
         } else if self.message.flexible.covers(self.within()) {
@@ -247,7 +262,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn flexible_binding(&self, body: &str) -> String {
+    pub fn flexible_binding(&self, body: &str) -> String {
         if self.flexible_expression() == "flexible" && mentions(body, "flexible") {
             let condition = condition(self.message.flexible, self.within()).unwrap_or_default();
             return format!("let flexible = {condition};\n");
@@ -352,158 +367,16 @@ impl Emitter<'_> {
             }
         }
     }
-
-    fn write_body(&self) -> String {
-        let mut body = String::new();
-        for field in self.fields() {
-            let place = format!("self.{}", snake(&field.name));
-            let versions = field.tag.map_or(field.versions, |(_, versions)| versions.and(self.flexible()));
-            let write = if field.tag.is_some() { String::new() } else { self.write_field(field, &place) };
-            let lacking = if field.ignorable {
-                String::new()
-            } else {
-                format!(
-                    "if {} {{\nreturn Err(EncodeError::Unsupported {{ field: \"{}.{}\", version }});\n}}\n",
-                    self.differs(field, &place),
-                    self.shape.name,
-                    field.name
-                )
-            };
-            match condition(versions, self.within()) {
-                None => body += &write,
-                Some(condition) if write.is_empty() && !lacking.is_empty() => {
-                    let _ = write!(body, "if !({condition}) {{\n{lacking}}}\n");
-                }
-                Some(_) if write.is_empty() => {}
-                Some(condition) if lacking.is_empty() => {
-                    let _ = write!(body, "if {condition} {{\n{write}}}\n");
-                }
-                Some(condition) => {
-                    let _ = write!(body, "if {condition} {{\n{write}}} else {{\n{lacking}}}\n");
-                }
-            }
-        }
-        if !self.flexible().is_empty() {
-            let tagged = self.write_tagged();
-            match self.flexible_expression() {
-                "true" => body += &tagged,
-                _ => {
-                    let _ = write!(
-                        body,
-                        "if flexible {{\n{tagged}}} else if !self.unknown_tagged_fields.is_empty() {{\n\
-                         return Err(EncodeError::Unsupported {{ field: \"{}, tagged fields\", version }});\n}}\n",
-                        self.shape.name
-                    );
-                }
-            }
-        }
-        let binding = self.flexible_binding(&body);
-        format!("{binding}{body}Ok(())\n")
-    }
-
-    fn write_tagged(&self) -> String {
-        let mut tagged: Vec<(u32, &Field, Versions)> =
-            self.fields().filter_map(|it| it.tag.map(|(tag, versions)| (tag, it, versions))).collect();
-        tagged.sort_by_key(|it| it.0);
-        let unknown = "self.unknown_tagged_fields";
-        let (mut counts, mut writes) = (String::new(), String::new());
-        for (tag, field, versions) in tagged {
-            let name = snake(&field.name);
-            let differs = self.differs(field, &format!("self.{name}"));
-            let has = match condition(versions, self.flexible()) {
-                None => differs,
-                Some(condition) => format!("{condition} && {differs}"),
-            };
-            let write = self.write_field(field, &format!("self.{name}"));
-            let _ = write!(counts, "let has_{name} = {has};\ncount += usize::from(has_{name});\n");
-            let _ = write!(
-                writes,
-                "if has_{name} {{\nwriter.unknown_tagged_fields(&mut unknown, {tag})?;\n\
-                 writer.tagged_field({tag}, |writer| {{\n{write}Ok(())\n}})?;\n}}\n"
-            );
-        }
-        if counts.is_empty() {
-            return format!(
-                "writer.tagged_field_count({unknown}.len())?;\n\
-                 writer.unknown_tagged_fields(&mut {unknown}.as_slice(), u32::MAX)?;\n"
-            );
-        }
-        format!(
-            "let mut unknown = {unknown}.as_slice();\nlet mut count = unknown.len();\n{counts}\
-             writer.tagged_field_count(count)?;\n{writes}writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;\n"
-        )
-    }
-
-    fn write_field(&self, field: &Field, place: &str) -> String {
-        let flexible = if field.never_flexible { "false" } else { self.flexible_expression() };
-        if !is_nullable(field) {
-            return self.write_value(&field.kind, place, flexible);
-        }
-        let nullable = match &field.kind {
-            Type::Primitive(Primitive::String) => {
-                format!("writer.nullable_string({flexible}, {place}.as_ref())?;\n")
-            }
-            Type::Primitive(_) => format!("writer.nullable_bytes({flexible}, {place}.as_ref())?;\n"),
-            Type::Struct(_) => format!(
-                "match &{place} {{\nNone => writer.absent(),\nSome(it) => {{\nwriter.present();\nit.encode(writer, version)?;\n}}\n}}\n"
-            ),
-            Type::Array(element) => {
-                let element = self.write_element(element, flexible);
-                format!(
-                    "writer.nullable_array({flexible}, {place}.as_deref(), |writer, it| {{\n{element}Ok(())\n}})?;\n"
-                )
-            }
-        };
-        match condition(field.nullable, field.versions.and(self.within())) {
-            None => nullable,
-            Some(condition) => {
-                let value = self
-                    .write_value(&field.kind, "(*it)", flexible)
-                    .replace("&(*it)", "it")
-                    .replace("(*it).", "it.");
-                format!(
-                    "match &{place} {{\nSome(it) if !({condition}) => {{\n{value}}}\nNone if !({condition}) => {{\n\
-                     return Err(EncodeError::Null {{ field: \"{}.{}\", version }});\n}}\n_ => {{\n{nullable}}}\n}}\n",
-                    self.shape.name, field.name
-                )
-            }
-        }
-    }
-
-    fn write_value(&self, kind: &Type, place: &str, flexible: &str) -> String {
-        match kind {
-            Type::Primitive(Primitive::String) => format!("writer.string({flexible}, &{place})?;\n"),
-            Type::Primitive(Primitive::Bytes | Primitive::Records) => {
-                format!("writer.bytes({flexible}, &{place})?;\n")
-            }
-            Type::Primitive(primitive) => format!("writer.{}({place});\n", primitive_method(*primitive)),
-            Type::Struct(_) => format!("{place}.encode(writer, version)?;\n"),
-            Type::Array(element) => {
-                let element = self.write_element(element, flexible);
-                format!("writer.array({flexible}, &{place}, |writer, it| {{\n{element}Ok(())\n}})?;\n")
-            }
-        }
-    }
-
-    fn write_element(&self, element: &Type, flexible: &str) -> String {
-        match element {
-            Type::Primitive(Primitive::String | Primitive::Bytes | Primitive::Records) | Type::Array(_) => {
-                self.write_value(element, "it", flexible).replace("&it", "it")
-            }
-            Type::Struct(_) => self.write_value(element, "it", flexible),
-            Type::Primitive(_) => self.write_value(element, "*it", flexible),
-        }
-    }
 }
 
 /// Whether a body uses a variable; a field of the same name does not count.
-fn mentions(body: &str, word: &str) -> bool {
+pub fn mentions(body: &str, word: &str) -> bool {
     body.replace(&format!(".{word}"), "")
         .split(|it: char| !it.is_alphanumeric() && it != '_')
         .any(|it| it == word)
 }
 
-fn is_nullable(field: &Field) -> bool {
+pub fn is_nullable(field: &Field) -> bool {
     !field.nullable.is_empty()
 }
 
@@ -530,7 +403,7 @@ pub fn condition(versions: Versions, within: Versions) -> Option<String> {
     })
 }
 
-fn primitive_type(primitive: Primitive) -> &'static str {
+pub fn primitive_type(primitive: Primitive) -> &'static str {
     match primitive {
         Primitive::Bool => "bool",
         Primitive::Int8 => "i8",
@@ -546,7 +419,7 @@ fn primitive_type(primitive: Primitive) -> &'static str {
     }
 }
 
-fn primitive_method(primitive: Primitive) -> &'static str {
+pub fn primitive_method(primitive: Primitive) -> &'static str {
     match primitive {
         Primitive::Uuid => "uuid",
         Primitive::Bool => "bool",

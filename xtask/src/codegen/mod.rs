@@ -3,6 +3,8 @@
 mod dispatch;
 mod emit;
 mod schema;
+mod view;
+mod write;
 
 use std::collections::BTreeMap;
 use std::io::Write;

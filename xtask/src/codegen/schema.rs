@@ -172,6 +172,8 @@ pub struct Message {
     pub forwardable: bool,
     /// Whether it needs the right to act for the cluster.
     pub cluster_action: bool,
+    /// Whether it can be written from state without being built as a tree first.
+    pub streamed: bool,
     /// The message itself, then its structures.
     pub structs: Vec<Struct>,
 }
@@ -233,6 +235,7 @@ fn head(line: &str) -> Outcome<Message> {
         unstable: false,
         forwardable: false,
         cluster_action: false,
+        streamed: false,
         structs: Vec::new(),
     };
     for word in words {
@@ -246,6 +249,7 @@ fn head(line: &str) -> Outcome<Message> {
             }
             None if word == "unstable" => message.unstable = true,
             None if word == "forwardable" => message.forwardable = true,
+            None if word == "streamed" => message.streamed = true,
             None if word == "cluster-action" => message.cluster_action = true,
             _ => return Err(format!("unknown word {word:?} in {line:?}").into()),
         }

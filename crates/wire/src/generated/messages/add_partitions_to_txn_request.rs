@@ -75,10 +75,7 @@ impl Message for AddPartitionsToTxnRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         if version >= 4 {
-            writer.array(flexible, &self.transactions, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.transactions, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.transactions.is_empty() {
                 return Err(EncodeError::Unsupported {
@@ -118,10 +115,7 @@ impl Message for AddPartitionsToTxnRequest {
             }
         }
         if version <= 3 {
-            writer.array(flexible, &self.v3_and_below_topics, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.v3_and_below_topics, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.v3_and_below_topics.is_empty() {
                 return Err(EncodeError::Unsupported {
@@ -132,7 +126,8 @@ impl Message for AddPartitionsToTxnRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "AddPartitionsToTxnRequest, tagged fields",
@@ -190,7 +185,8 @@ impl AddPartitionsToTxnTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "AddPartitionsToTxnTopic, tagged fields",
@@ -253,12 +249,10 @@ impl AddPartitionsToTxnTransaction {
         writer.i64(self.producer_id);
         writer.i16(self.producer_epoch);
         writer.bool(self.verify_only);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

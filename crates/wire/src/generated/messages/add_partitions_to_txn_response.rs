@@ -71,10 +71,7 @@ impl Message for AddPartitionsToTxnResponse {
             writer.i16(self.error_code);
         }
         if version >= 4 {
-            writer.array(flexible, &self.results_by_transaction, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.results_by_transaction, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.results_by_transaction.is_empty() {
                 return Err(EncodeError::Unsupported {
@@ -85,8 +82,7 @@ impl Message for AddPartitionsToTxnResponse {
         }
         if version <= 3 {
             writer.array(flexible, &self.results_by_topic_v3_and_below, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
+                it.encode(writer, version)
             })?;
         } else {
             if !self.results_by_topic_v3_and_below.is_empty() {
@@ -98,7 +94,8 @@ impl Message for AddPartitionsToTxnResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "AddPartitionsToTxnResponse, tagged fields",
@@ -151,13 +148,11 @@ impl AddPartitionsToTxnTopicResult {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.name)?;
-        writer.array(flexible, &self.results_by_partition, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.results_by_partition, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "AddPartitionsToTxnTopicResult, tagged fields",
@@ -212,7 +207,8 @@ impl AddPartitionsToTxnPartitionResult {
         writer.i16(self.partition_error_code);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "AddPartitionsToTxnPartitionResult, tagged fields",
@@ -261,12 +257,10 @@ impl AddPartitionsToTxnResult {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.transactional_id)?;
-        writer.array(true, &self.topic_results, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_results, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

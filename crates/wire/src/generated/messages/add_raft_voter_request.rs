@@ -64,14 +64,11 @@ impl Message for AddRaftVoterRequest {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.cluster_id.as_ref())?;
+        writer.nullable_string(true, self.cluster_id.as_deref())?;
         writer.i32(self.timeout_ms);
         writer.i32(self.voter_id);
         writer.uuid(self.voter_directory_id);
-        writer.array(true, &self.listeners, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.listeners, |writer, it| it.encode(writer, version))?;
         if version >= 1 {
             writer.bool(self.ack_when_committed);
         } else {
@@ -83,7 +80,8 @@ impl Message for AddRaftVoterRequest {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -127,7 +125,8 @@ impl Listener {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -52,9 +52,10 @@ impl Message for AddRaftVoterResponse {
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

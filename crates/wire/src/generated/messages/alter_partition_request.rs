@@ -52,12 +52,10 @@ impl Message for AlterPartitionRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -95,12 +93,10 @@ impl TopicData {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -174,10 +170,7 @@ impl PartitionData {
             }
         }
         if version >= 3 {
-            writer.array(true, &self.new_isr_with_epochs, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(true, &self.new_isr_with_epochs, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.new_isr_with_epochs.is_empty() {
                 return Err(EncodeError::Unsupported { field: "PartitionData.NewIsrWithEpochs", version });
@@ -186,7 +179,8 @@ impl PartitionData {
         writer.i8(self.leader_recovery_state);
         writer.i32(self.partition_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -226,7 +220,8 @@ impl BrokerState {
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

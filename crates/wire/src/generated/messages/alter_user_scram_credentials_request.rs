@@ -47,16 +47,11 @@ impl Message for AlterUserScramCredentialsRequest {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.deletions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.upsertions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.deletions, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.upsertions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -96,7 +91,8 @@ impl ScramCredentialDeletion {
         writer.string(true, &self.name)?;
         writer.i8(self.mechanism);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -155,7 +151,8 @@ impl ScramCredentialUpsertion {
         writer.bytes(true, &self.salt)?;
         writer.bytes(true, &self.salted_password)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -73,14 +73,15 @@ impl Message for ApiVersionsRequest {
             writer.string(flexible, &self.client_software_version)?;
         }
         if version >= 5 {
-            writer.nullable_string(flexible, self.cluster_id.as_ref())?;
+            writer.nullable_string(flexible, self.cluster_id.as_deref())?;
         }
         if version >= 5 {
             writer.i32(self.node_id);
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ApiVersionsRequest, tagged fields", version });
         }

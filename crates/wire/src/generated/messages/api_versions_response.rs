@@ -89,10 +89,7 @@ impl Message for ApiVersionsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i16(self.error_code);
-        writer.array(flexible, &self.api_keys, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.api_keys, |writer, it| it.encode(writer, version))?;
         if version >= 1 {
             writer.i32(self.throttle_time_ms);
         }
@@ -111,10 +108,8 @@ impl Message for ApiVersionsResponse {
             if has_supported_features {
                 writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
-                    writer.array(flexible, &self.supported_features, |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
+                    writer
+                        .array(flexible, &self.supported_features, |writer, it| it.encode(writer, version))?;
                     Ok(())
                 })?;
             }
@@ -128,10 +123,8 @@ impl Message for ApiVersionsResponse {
             if has_finalized_features {
                 writer.unknown_tagged_fields(&mut unknown, 2)?;
                 writer.tagged_field(2, |writer| {
-                    writer.array(flexible, &self.finalized_features, |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
+                    writer
+                        .array(flexible, &self.finalized_features, |writer, it| it.encode(writer, version))?;
                     Ok(())
                 })?;
             }
@@ -194,7 +187,8 @@ impl ApiVersion {
         writer.i16(self.max_version);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ApiVersion, tagged fields", version });
         }
@@ -246,7 +240,8 @@ impl SupportedFeatureKey {
         writer.i16(self.min_version);
         writer.i16(self.max_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -295,7 +290,8 @@ impl FinalizedFeatureKey {
         writer.i16(self.max_version_level);
         writer.i16(self.min_version_level);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

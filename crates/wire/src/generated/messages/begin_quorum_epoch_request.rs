@@ -62,23 +62,18 @@ impl Message for BeginQuorumEpochRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
-        writer.nullable_string(flexible, self.cluster_id.as_ref())?;
+        writer.nullable_string(flexible, self.cluster_id.as_deref())?;
         if version >= 1 {
             writer.i32(self.voter_id);
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if version >= 1 {
-            writer.array(flexible, &self.leader_endpoints, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.leader_endpoints, |writer, it| it.encode(writer, version))?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "BeginQuorumEpochRequest, tagged fields",
@@ -126,13 +121,11 @@ impl TopicData {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partitions, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TopicData, tagged fields", version });
         }
@@ -184,7 +177,8 @@ impl LeaderEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -247,7 +241,8 @@ impl PartitionData {
         writer.i32(self.leader_epoch);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "PartitionData, tagged fields", version });
         }

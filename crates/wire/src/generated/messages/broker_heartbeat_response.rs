@@ -62,7 +62,8 @@ impl Message for BrokerHeartbeatResponse {
         writer.bool(self.is_fenced);
         writer.bool(self.should_shut_down);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

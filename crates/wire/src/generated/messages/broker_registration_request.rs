@@ -83,15 +83,9 @@ impl Message for BrokerRegistrationRequest {
         writer.i32(self.broker_id);
         writer.string(true, &self.cluster_id)?;
         writer.uuid(self.incarnation_id);
-        writer.array(true, &self.listeners, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.features, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.rack.as_ref())?;
+        writer.array(true, &self.listeners, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.features, |writer, it| it.encode(writer, version))?;
+        writer.nullable_string(true, self.rack.as_deref())?;
         if version >= 1 {
             writer.bool(self.is_migrating_zk_broker);
         } else {
@@ -112,7 +106,8 @@ impl Message for BrokerRegistrationRequest {
             writer.i64(self.previous_broker_epoch);
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -166,7 +161,8 @@ impl Listener {
         writer.u16(self.port);
         writer.i16(self.security_protocol);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -215,7 +211,8 @@ impl Feature {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -47,12 +47,10 @@ impl Message for ConsumerGroupDescribeResponse {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
-        writer.array(true, &self.groups, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.groups, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -104,7 +102,8 @@ impl TopicPartitions {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -138,12 +137,10 @@ impl Assignment {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.topic_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -213,19 +210,17 @@ impl DescribedGroup {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.group_state)?;
         writer.i32(self.group_epoch);
         writer.i32(self.assignment_epoch);
         writer.string(true, &self.assignor_name)?;
-        writer.array(true, &self.members, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.members, |writer, it| it.encode(writer, version))?;
         writer.i32(self.authorized_operations);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -305,23 +300,21 @@ impl Member {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.member_id)?;
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.i32(self.member_epoch);
         writer.string(true, &self.client_id)?;
         writer.string(true, &self.client_host)?;
-        writer.array(true, &self.subscribed_topic_names, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.subscribed_topic_regex.as_ref())?;
+        writer.array(true, &self.subscribed_topic_names, |writer, it| writer.string(true, it))?;
+        writer.nullable_string(true, self.subscribed_topic_regex.as_deref())?;
         self.assignment.encode(writer, version)?;
         self.target_assignment.encode(writer, version)?;
         if version >= 1 {
             writer.i8(self.member_type);
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -84,15 +84,14 @@ impl Message for ConsumerGroupHeartbeatRequest {
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.i32(self.rebalance_timeout_ms);
         writer.nullable_array(true, self.subscribed_topic_names.as_deref(), |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
+            writer.string(true, it)
         })?;
         if version >= 1 {
-            writer.nullable_string(true, self.subscribed_topic_regex.as_ref())?;
+            writer.nullable_string(true, self.subscribed_topic_regex.as_deref())?;
         } else {
             if self.subscribed_topic_regex.is_some() {
                 return Err(EncodeError::Unsupported {
@@ -101,13 +100,13 @@ impl Message for ConsumerGroupHeartbeatRequest {
                 });
             }
         }
-        writer.nullable_string(true, self.server_assignor.as_ref())?;
+        writer.nullable_string(true, self.server_assignor.as_deref())?;
         writer.nullable_array(true, self.topic_partitions.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
+            it.encode(writer, version)
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -150,7 +149,8 @@ impl TopicPartitions {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

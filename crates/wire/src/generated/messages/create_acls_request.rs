@@ -43,13 +43,11 @@ impl Message for CreateAclsRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
-        writer.array(flexible, &self.creations, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.creations, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "CreateAclsRequest, tagged fields", version });
         }
@@ -126,7 +124,8 @@ impl AclCreation {
         writer.i8(self.permission_type);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "AclCreation, tagged fields", version });
         }

@@ -63,9 +63,9 @@ impl Message for CreateDelegationTokenRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         if version >= 3 {
-            writer.nullable_string(flexible, self.owner_principal_type.as_ref())?;
+            writer.nullable_string(flexible, self.owner_principal_type.as_deref())?;
         } else {
-            if self.owner_principal_type.as_ref().is_none_or(|it| !it.is_empty()) {
+            if self.owner_principal_type.as_ref().is_none_or(|it| !(it.is_empty())) {
                 return Err(EncodeError::Unsupported {
                     field: "CreateDelegationTokenRequest.OwnerPrincipalType",
                     version,
@@ -73,23 +73,21 @@ impl Message for CreateDelegationTokenRequest {
             }
         }
         if version >= 3 {
-            writer.nullable_string(flexible, self.owner_principal_name.as_ref())?;
+            writer.nullable_string(flexible, self.owner_principal_name.as_deref())?;
         } else {
-            if self.owner_principal_name.as_ref().is_none_or(|it| !it.is_empty()) {
+            if self.owner_principal_name.as_ref().is_none_or(|it| !(it.is_empty())) {
                 return Err(EncodeError::Unsupported {
                     field: "CreateDelegationTokenRequest.OwnerPrincipalName",
                     version,
                 });
             }
         }
-        writer.array(flexible, &self.renewers, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.renewers, |writer, it| it.encode(writer, version))?;
         writer.i64(self.max_lifetime_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "CreateDelegationTokenRequest, tagged fields",
@@ -144,7 +142,8 @@ impl CreatableRenewers {
         writer.string(flexible, &self.principal_name)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "CreatableRenewers, tagged fields", version });
         }

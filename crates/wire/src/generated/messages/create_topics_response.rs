@@ -47,13 +47,11 @@ impl Message for CreateTopicsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.i32(self.throttle_time_ms);
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "CreateTopicsResponse, tagged fields", version });
         }
@@ -144,7 +142,7 @@ impl CreatableTopicResult {
             writer.uuid(self.topic_id);
         }
         writer.i16(self.error_code);
-        writer.nullable_string(flexible, self.error_message.as_ref())?;
+        writer.nullable_string(flexible, self.error_message.as_deref())?;
         if version >= 5 {
             writer.i32(self.num_partitions);
         }
@@ -152,10 +150,8 @@ impl CreatableTopicResult {
             writer.i16(self.replication_factor);
         }
         if version >= 5 {
-            writer.nullable_array(flexible, self.configs.as_deref(), |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer
+                .nullable_array(flexible, self.configs.as_deref(), |writer, it| it.encode(writer, version))?;
         }
         if flexible {
             let mut unknown = self.unknown_tagged_fields.as_slice();
@@ -227,12 +223,13 @@ impl CreatableTopicConfigs {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
-        writer.nullable_string(true, self.value.as_ref())?;
+        writer.nullable_string(true, self.value.as_deref())?;
         writer.bool(self.read_only);
         writer.i8(self.config_source);
         writer.bool(self.is_sensitive);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -52,13 +52,11 @@ impl Message for DeleteAclsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
-        writer.array(flexible, &self.filter_results, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.filter_results, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeleteAclsResponse, tagged fields", version });
         }
@@ -111,14 +109,12 @@ impl DeleteAclsFilterResult {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
-        writer.nullable_string(flexible, self.error_message.as_ref())?;
-        writer.array(flexible, &self.matching_acls, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_string(flexible, self.error_message.as_deref())?;
+        writer.array(flexible, &self.matching_acls, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeleteAclsFilterResult, tagged fields", version });
         }
@@ -195,7 +191,7 @@ impl DeleteAclsMatchingAcl {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
-        writer.nullable_string(flexible, self.error_message.as_ref())?;
+        writer.nullable_string(flexible, self.error_message.as_deref())?;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
         writer.i8(self.pattern_type);
@@ -205,7 +201,8 @@ impl DeleteAclsMatchingAcl {
         writer.i8(self.permission_type);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeleteAclsMatchingAcl, tagged fields", version });
         }

@@ -59,25 +59,20 @@ impl Message for DeleteTopicsRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         if version >= 6 {
-            writer.array(flexible, &self.topics, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.topics.is_empty() {
                 return Err(EncodeError::Unsupported { field: "DeleteTopicsRequest.Topics", version });
             }
         }
         if version <= 5 {
-            writer.array(flexible, &self.topic_names, |writer, it| {
-                writer.string(flexible, it)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.topic_names, |writer, it| writer.string(flexible, it))?;
         }
         writer.i32(self.timeout_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeleteTopicsRequest, tagged fields", version });
         }
@@ -117,10 +112,11 @@ impl DeleteTopicState {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.name.as_ref())?;
+        writer.nullable_string(true, self.name.as_deref())?;
         writer.uuid(self.topic_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

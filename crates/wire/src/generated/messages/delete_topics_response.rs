@@ -47,13 +47,11 @@ impl Message for DeleteTopicsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
-        writer.array(flexible, &self.responses, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.responses, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeleteTopicsResponse, tagged fields", version });
         }
@@ -114,27 +112,21 @@ impl DeletableTopicResult {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
-        match &self.name {
-            Some(it) if !(version >= 6) => {
-                writer.string(flexible, it)?;
-            }
-            None if !(version >= 6) => {
-                return Err(EncodeError::Null { field: "DeletableTopicResult.Name", version });
-            }
-            _ => {
-                writer.nullable_string(flexible, self.name.as_ref())?;
-            }
+        if self.name.is_none() && !(version >= 6) {
+            return Err(EncodeError::Null { field: "DeletableTopicResult.Name", version });
         }
+        writer.nullable_string(flexible, self.name.as_deref())?;
         if version >= 6 {
             writer.uuid(self.topic_id);
         }
         writer.i16(self.error_code);
         if version >= 5 {
-            writer.nullable_string(flexible, self.error_message.as_ref())?;
+            writer.nullable_string(flexible, self.error_message.as_deref())?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DeletableTopicResult, tagged fields", version });
         }

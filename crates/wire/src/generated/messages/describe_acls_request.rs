@@ -71,15 +71,16 @@ impl Message for DescribeAclsRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i8(self.resource_type_filter);
-        writer.nullable_string(flexible, self.resource_name_filter.as_ref())?;
+        writer.nullable_string(flexible, self.resource_name_filter.as_deref())?;
         writer.i8(self.pattern_type_filter);
-        writer.nullable_string(flexible, self.principal_filter.as_ref())?;
-        writer.nullable_string(flexible, self.host_filter.as_ref())?;
+        writer.nullable_string(flexible, self.principal_filter.as_deref())?;
+        writer.nullable_string(flexible, self.host_filter.as_deref())?;
         writer.i8(self.operation);
         writer.i8(self.permission_type);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeAclsRequest, tagged fields", version });
         }

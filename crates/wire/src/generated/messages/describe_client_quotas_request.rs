@@ -50,14 +50,12 @@ impl Message for DescribeClientQuotasRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
-        writer.array(flexible, &self.components, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.components, |writer, it| it.encode(writer, version))?;
         writer.bool(self.strict);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeClientQuotasRequest, tagged fields",
@@ -114,10 +112,11 @@ impl ComponentData {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.i8(self.match_type);
-        writer.nullable_string(flexible, self.matches.as_ref())?;
+        writer.nullable_string(flexible, self.matches.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ComponentData, tagged fields", version });
         }

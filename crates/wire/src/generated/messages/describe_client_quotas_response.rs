@@ -60,14 +60,12 @@ impl Message for DescribeClientQuotasResponse {
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.nullable_string(flexible, self.error_message.as_ref())?;
-        writer.nullable_array(flexible, self.entries.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_string(flexible, self.error_message.as_deref())?;
+        writer.nullable_array(flexible, self.entries.as_deref(), |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeClientQuotasResponse, tagged fields",
@@ -114,17 +112,12 @@ impl EntryData {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
-        writer.array(flexible, &self.entity, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(flexible, &self.values, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.entity, |writer, it| it.encode(writer, version))?;
+        writer.array(flexible, &self.values, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "EntryData, tagged fields", version });
         }
@@ -173,10 +166,11 @@ impl EntityData {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
-        writer.nullable_string(flexible, self.entity_name.as_ref())?;
+        writer.nullable_string(flexible, self.entity_name.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "EntityData, tagged fields", version });
         }
@@ -224,7 +218,8 @@ impl ValueData {
         writer.f64(self.value);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ValueData, tagged fields", version });
         }

@@ -74,7 +74,7 @@ impl Message for DescribeClusterResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         if version >= 1 {
             writer.i8(self.endpoint_type);
         } else {
@@ -87,13 +87,11 @@ impl Message for DescribeClusterResponse {
         }
         writer.string(true, &self.cluster_id)?;
         writer.i32(self.controller_id);
-        writer.array(true, &self.brokers, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.brokers, |writer, it| it.encode(writer, version))?;
         writer.i32(self.cluster_authorized_operations);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -151,7 +149,7 @@ impl DescribeClusterBroker {
         writer.i32(self.broker_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
-        writer.nullable_string(true, self.rack.as_ref())?;
+        writer.nullable_string(true, self.rack.as_deref())?;
         if version >= 2 {
             writer.bool(self.is_fenced);
         } else {
@@ -160,7 +158,8 @@ impl DescribeClusterBroker {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

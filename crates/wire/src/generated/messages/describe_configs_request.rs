@@ -56,10 +56,7 @@ impl Message for DescribeConfigsRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
-        writer.array(flexible, &self.resources, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.resources, |writer, it| it.encode(writer, version))?;
         writer.bool(self.include_synonyms);
         if version >= 3 {
             writer.bool(self.include_documentation);
@@ -73,7 +70,8 @@ impl Message for DescribeConfigsRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeConfigsRequest, tagged fields", version });
         }
@@ -128,12 +126,12 @@ impl DescribeConfigsResource {
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
         writer.nullable_array(flexible, self.configuration_keys.as_deref(), |writer, it| {
-            writer.string(flexible, it)?;
-            Ok(())
+            writer.string(flexible, it)
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeConfigsResource, tagged fields",

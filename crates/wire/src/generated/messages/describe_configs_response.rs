@@ -51,13 +51,11 @@ impl Message for DescribeConfigsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
-        writer.array(flexible, &self.results, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.results, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeConfigsResponse, tagged fields",
@@ -122,16 +120,14 @@ impl DescribeConfigsResult {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i16(self.error_code);
-        writer.nullable_string(flexible, self.error_message.as_ref())?;
+        writer.nullable_string(flexible, self.error_message.as_deref())?;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
-        writer.array(flexible, &self.configs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.configs, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeConfigsResult, tagged fields", version });
         }
@@ -208,23 +204,21 @@ impl DescribeConfigsResourceResult {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.name)?;
-        writer.nullable_string(flexible, self.value.as_ref())?;
+        writer.nullable_string(flexible, self.value.as_deref())?;
         writer.bool(self.read_only);
         writer.i8(self.config_source);
         writer.bool(self.is_sensitive);
-        writer.array(flexible, &self.synonyms, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.synonyms, |writer, it| it.encode(writer, version))?;
         if version >= 3 {
             writer.i8(self.config_type);
         }
         if version >= 3 {
-            writer.nullable_string(flexible, self.documentation.as_ref())?;
+            writer.nullable_string(flexible, self.documentation.as_deref())?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeConfigsResourceResult, tagged fields",
@@ -280,11 +274,12 @@ impl DescribeConfigsSynonym {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.name)?;
-        writer.nullable_string(flexible, self.value.as_ref())?;
+        writer.nullable_string(flexible, self.value.as_deref())?;
         writer.i8(self.source);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeConfigsSynonym, tagged fields", version });
         }

@@ -52,10 +52,7 @@ impl Message for DescribeGroupsRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
-        writer.array(flexible, &self.groups, |writer, it| {
-            writer.string(flexible, it)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.groups, |writer, it| writer.string(flexible, it))?;
         if version >= 3 {
             writer.bool(self.include_authorized_operations);
         } else {
@@ -68,7 +65,8 @@ impl Message for DescribeGroupsRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeGroupsRequest, tagged fields", version });
         }

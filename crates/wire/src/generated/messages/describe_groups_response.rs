@@ -52,13 +52,11 @@ impl Message for DescribeGroupsResponse {
         if version >= 1 {
             writer.i32(self.throttle_time_ms);
         }
-        writer.array(flexible, &self.groups, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.groups, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeGroupsResponse, tagged fields", version });
         }
@@ -136,7 +134,7 @@ impl DescribedGroup {
         let flexible = version >= 5;
         writer.i16(self.error_code);
         if version >= 6 {
-            writer.nullable_string(flexible, self.error_message.as_ref())?;
+            writer.nullable_string(flexible, self.error_message.as_deref())?;
         } else {
             if self.error_message.is_some() {
                 return Err(EncodeError::Unsupported { field: "DescribedGroup.ErrorMessage", version });
@@ -146,10 +144,7 @@ impl DescribedGroup {
         writer.string(flexible, &self.group_state)?;
         writer.string(flexible, &self.protocol_type)?;
         writer.string(flexible, &self.protocol_data)?;
-        writer.array(flexible, &self.members, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.members, |writer, it| it.encode(writer, version))?;
         if version >= 3 {
             writer.i32(self.authorized_operations);
         } else {
@@ -162,7 +157,8 @@ impl DescribedGroup {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribedGroup, tagged fields", version });
         }
@@ -230,7 +226,7 @@ impl DescribedGroupMember {
         let flexible = version >= 5;
         writer.string(flexible, &self.member_id)?;
         if version >= 4 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         }
         writer.string(flexible, &self.client_id)?;
         writer.string(flexible, &self.client_host)?;
@@ -238,7 +234,8 @@ impl DescribedGroupMember {
         writer.bytes(flexible, &self.member_assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribedGroupMember, tagged fields", version });
         }

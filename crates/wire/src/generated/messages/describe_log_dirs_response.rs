@@ -55,18 +55,40 @@ impl Message for DescribeLogDirsResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeLogDirsResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeLogDirsResponseView<'a, ResultsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `Results`.
+    pub results: ResultsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ResultsIter> crate::EncodeAs<DescribeLogDirsResponse>
+    for DescribeLogDirsResponseView<'a, ResultsIter>
+where
+    ResultsIter: IntoIterator<Item: crate::EncodeAs<DescribeLogDirsResult>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
+        let results = self.results.into_iter();
         writer.i32(self.throttle_time_ms);
         if version >= 3 {
             writer.i16(self.error_code);
         }
-        writer.array(flexible, &self.results, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, results, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeLogDirsResponse, tagged fields",
@@ -74,6 +96,24 @@ impl Message for DescribeLogDirsResponse {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsResponse> for &DescribeLogDirsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeLogDirsResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            error_code: self.error_code,
+            results: &self.results,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsResponse> for DescribeLogDirsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -138,13 +178,39 @@ impl DescribeLogDirsResult {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeLogDirsResult`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeLogDirsResultView<'a, TopicsIter> {
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `LogDir`.
+    pub log_dir: &'a str,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `TotalBytes`.
+    pub total_bytes: i64,
+    /// `UsableBytes`.
+    pub usable_bytes: i64,
+    /// `IsCordoned`.
+    pub is_cordoned: bool,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter> crate::EncodeAs<DescribeLogDirsResult> for DescribeLogDirsResultView<'a, TopicsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<DescribeLogDirsTopic>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
+        let topics = self.topics.into_iter();
         writer.i16(self.error_code);
         writer.string(flexible, &self.log_dir)?;
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, topics, |writer, it| it.encode_as(writer, version))?;
         if version >= 4 {
             writer.i64(self.total_bytes);
         }
@@ -156,11 +222,33 @@ impl DescribeLogDirsResult {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeLogDirsResult, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsResult> for &DescribeLogDirsResult {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeLogDirsResultView {
+            error_code: self.error_code,
+            log_dir: &self.log_dir,
+            topics: &self.topics,
+            total_bytes: self.total_bytes,
+            usable_bytes: self.usable_bytes,
+            is_cordoned: self.is_cordoned,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsResult> for DescribeLogDirsResult {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -203,19 +291,57 @@ impl DescribeLogDirsTopic {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeLogDirsTopic`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeLogDirsTopicView<'a, PartitionsIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<DescribeLogDirsTopic>
+    for DescribeLogDirsTopicView<'a, PartitionsIter>
+where
+    PartitionsIter:
+        IntoIterator<Item: crate::EncodeAs<DescribeLogDirsPartition>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
+        let partitions = self.partitions.into_iter();
         writer.string(flexible, &self.name)?;
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partitions, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "DescribeLogDirsTopic, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsTopic> for &DescribeLogDirsTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeLogDirsTopicView {
+            name: &self.name,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsTopic> for DescribeLogDirsTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -273,7 +399,8 @@ impl DescribeLogDirsPartition {
         writer.bool(self.is_future_key);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "DescribeLogDirsPartition, tagged fields",
@@ -281,5 +408,17 @@ impl DescribeLogDirsPartition {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsPartition> for &DescribeLogDirsPartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeLogDirsPartition> for DescribeLogDirsPartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

@@ -51,11 +51,32 @@ impl Message for DescribeTopicPartitionsResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeTopicPartitionsResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeTopicPartitionsResponseView<'a, TopicsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `NextCursor`.
+    pub next_cursor: Option<&'a Cursor>,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter> crate::EncodeAs<DescribeTopicPartitionsResponse>
+    for DescribeTopicPartitionsResponseView<'a, TopicsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<DescribeTopicPartitionsResponseTopic>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let topics = self.topics.into_iter();
         writer.i32(self.throttle_time_ms);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, topics, |writer, it| it.encode_as(writer, version))?;
         match &self.next_cursor {
             None => writer.absent(),
             Some(it) => {
@@ -64,8 +85,27 @@ impl Message for DescribeTopicPartitionsResponse {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponse> for &DescribeTopicPartitionsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeTopicPartitionsResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            topics: &self.topics,
+            next_cursor: self.next_cursor.as_ref(),
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponse> for DescribeTopicPartitionsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -122,18 +162,70 @@ impl DescribeTopicPartitionsResponseTopic {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeTopicPartitionsResponseTopic`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeTopicPartitionsResponseTopicView<'a, PartitionsIter> {
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `Name`.
+    pub name: Option<&'a str>,
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `IsInternal`.
+    pub is_internal: bool,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// `TopicAuthorizedOperations`.
+    pub topic_authorized_operations: i32,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<DescribeTopicPartitionsResponseTopic>
+    for DescribeTopicPartitionsResponseTopicView<'a, PartitionsIter>
+where
+    PartitionsIter: IntoIterator<
+            Item: crate::EncodeAs<DescribeTopicPartitionsResponsePartition>,
+            IntoIter: ExactSizeIterator,
+        >,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let partitions = self.partitions.into_iter();
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.name.as_ref())?;
+        writer.nullable_string(true, self.name.as_deref())?;
         writer.uuid(self.topic_id);
         writer.bool(self.is_internal);
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, partitions, |writer, it| it.encode_as(writer, version))?;
         writer.i32(self.topic_authorized_operations);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponseTopic> for &DescribeTopicPartitionsResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeTopicPartitionsResponseTopicView {
+            error_code: self.error_code,
+            name: self.name.as_deref(),
+            topic_id: self.topic_id,
+            is_internal: self.is_internal,
+            partitions: &self.partitions,
+            topic_authorized_operations: self.topic_authorized_operations,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponseTopic> for DescribeTopicPartitionsResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -172,8 +264,21 @@ impl Cursor {
         writer.string(true, &self.topic_name)?;
         writer.i32(self.partition_index);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<Cursor> for &Cursor {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<Cursor> for Cursor {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -240,33 +345,117 @@ impl DescribeTopicPartitionsResponsePartition {
     }
 
     /// Writes the structure in the layout of a version.
-    pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`DescribeTopicPartitionsResponsePartition`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct DescribeTopicPartitionsResponsePartitionView<
+    'a,
+    ReplicaNodesIter,
+    IsrNodesIter,
+    EligibleLeaderReplicasIter,
+    LastKnownElrIter,
+    OfflineReplicasIter,
+> {
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `PartitionIndex`.
+    pub partition_index: i32,
+    /// `LeaderId`.
+    pub leader_id: i32,
+    /// `LeaderEpoch`.
+    pub leader_epoch: i32,
+    /// `ReplicaNodes`.
+    pub replica_nodes: ReplicaNodesIter,
+    /// `IsrNodes`.
+    pub isr_nodes: IsrNodesIter,
+    /// `EligibleLeaderReplicas`.
+    pub eligible_leader_replicas: Option<EligibleLeaderReplicasIter>,
+    /// `LastKnownElr`.
+    pub last_known_elr: Option<LastKnownElrIter>,
+    /// `OfflineReplicas`.
+    pub offline_replicas: OfflineReplicasIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ReplicaNodesIter, IsrNodesIter, EligibleLeaderReplicasIter, LastKnownElrIter, OfflineReplicasIter>
+    crate::EncodeAs<DescribeTopicPartitionsResponsePartition>
+    for DescribeTopicPartitionsResponsePartitionView<
+        'a,
+        ReplicaNodesIter,
+        IsrNodesIter,
+        EligibleLeaderReplicasIter,
+        LastKnownElrIter,
+        OfflineReplicasIter,
+    >
+where
+    ReplicaNodesIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    IsrNodesIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    EligibleLeaderReplicasIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    LastKnownElrIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    OfflineReplicasIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+        let replica_nodes = self.replica_nodes.into_iter();
+        let isr_nodes = self.isr_nodes.into_iter();
+        let eligible_leader_replicas = self.eligible_leader_replicas.map(IntoIterator::into_iter);
+        let last_known_elr = self.last_known_elr.map(IntoIterator::into_iter);
+        let offline_replicas = self.offline_replicas.into_iter();
         writer.i16(self.error_code);
         writer.i32(self.partition_index);
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
-        writer.array(true, &self.replica_nodes, |writer, it| {
-            writer.i32(*it);
+        writer.items(true, replica_nodes, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
-        writer.array(true, &self.isr_nodes, |writer, it| {
-            writer.i32(*it);
+        writer.items(true, isr_nodes, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
-        writer.nullable_array(true, self.eligible_leader_replicas.as_deref(), |writer, it| {
-            writer.i32(*it);
+        writer.nullable_items(true, eligible_leader_replicas, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
-        writer.nullable_array(true, self.last_known_elr.as_deref(), |writer, it| {
-            writer.i32(*it);
+        writer.nullable_items(true, last_known_elr, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
-        writer.array(true, &self.offline_replicas, |writer, it| {
-            writer.i32(*it);
+        writer.items(true, offline_replicas, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponsePartition> for &DescribeTopicPartitionsResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        DescribeTopicPartitionsResponsePartitionView {
+            error_code: self.error_code,
+            partition_index: self.partition_index,
+            leader_id: self.leader_id,
+            leader_epoch: self.leader_epoch,
+            replica_nodes: self.replica_nodes.iter().copied(),
+            isr_nodes: self.isr_nodes.iter().copied(),
+            eligible_leader_replicas: self.eligible_leader_replicas.as_ref().map(|it| it.iter().copied()),
+            last_known_elr: self.last_known_elr.as_ref().map(|it| it.iter().copied()),
+            offline_replicas: self.offline_replicas.iter().copied(),
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<DescribeTopicPartitionsResponsePartition> for DescribeTopicPartitionsResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

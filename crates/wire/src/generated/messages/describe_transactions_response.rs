@@ -47,12 +47,10 @@ impl Message for DescribeTransactionsResponse {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
-        writer.array(true, &self.transaction_states, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.transaction_states, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -124,12 +122,10 @@ impl TransactionState {
         writer.i64(self.transaction_start_time_ms);
         writer.i64(self.producer_id);
         writer.i16(self.producer_epoch);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -172,7 +168,8 @@ impl TopicData {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -65,13 +65,13 @@ impl Message for ElectLeadersRequest {
             }
         }
         writer.nullable_array(flexible, self.topic_partitions.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
+            it.encode(writer, version)
         })?;
         writer.i32(self.timeout_ms);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ElectLeadersRequest, tagged fields", version });
         }
@@ -122,7 +122,8 @@ impl TopicPartitions {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TopicPartitions, tagged fields", version });
         }

@@ -56,20 +56,15 @@ impl Message for EndQuorumEpochRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
-        writer.nullable_string(flexible, self.cluster_id.as_ref())?;
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_string(flexible, self.cluster_id.as_deref())?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if version >= 1 {
-            writer.array(flexible, &self.leader_endpoints, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.leader_endpoints, |writer, it| it.encode(writer, version))?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "EndQuorumEpochRequest, tagged fields", version });
         }
@@ -114,13 +109,11 @@ impl TopicData {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partitions, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TopicData, tagged fields", version });
         }
@@ -172,7 +165,8 @@ impl LeaderEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -244,14 +238,12 @@ impl PartitionData {
             })?;
         }
         if version >= 1 {
-            writer.array(flexible, &self.preferred_candidates, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.preferred_candidates, |writer, it| it.encode(writer, version))?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "PartitionData, tagged fields", version });
         }
@@ -294,7 +286,8 @@ impl ReplicaInfo {
         writer.i32(self.candidate_id);
         writer.uuid(self.candidate_directory_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -51,10 +51,11 @@ impl Message for EnvelopeRequest {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.bytes(true, &self.request_data)?;
-        writer.nullable_bytes(true, self.request_principal.as_ref())?;
+        writer.nullable_bytes(true, self.request_principal.as_deref())?;
         writer.bytes(true, &self.client_host_address)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

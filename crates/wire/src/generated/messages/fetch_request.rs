@@ -131,15 +131,9 @@ impl Message for FetchRequest {
         if version >= 7 {
             writer.i32(self.session_epoch);
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if version >= 7 {
-            writer.array(flexible, &self.forgotten_topics_data, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.forgotten_topics_data, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.forgotten_topics_data.is_empty() {
                 return Err(EncodeError::Unsupported { field: "FetchRequest.ForgottenTopicsData", version });
@@ -159,7 +153,7 @@ impl Message for FetchRequest {
             if has_cluster_id {
                 writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
-                    writer.nullable_string(flexible, self.cluster_id.as_ref())?;
+                    writer.nullable_string(flexible, self.cluster_id.as_deref())?;
                     Ok(())
                 })?;
             }
@@ -213,7 +207,8 @@ impl ReplicaState {
         writer.i32(self.replica_id);
         writer.i64(self.replica_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -272,13 +267,11 @@ impl FetchTopic {
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partitions, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "FetchTopic, tagged fields", version });
         }
@@ -346,7 +339,8 @@ impl ForgottenTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ForgottenTopic, tagged fields", version });
         }

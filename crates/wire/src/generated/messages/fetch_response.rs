@@ -72,7 +72,37 @@ impl Message for FetchResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`FetchResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct FetchResponseView<'a, ResponsesIter, NodeEndpointsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `SessionId`.
+    pub session_id: i32,
+    /// `Responses`.
+    pub responses: ResponsesIter,
+    /// `NodeEndpoints`.
+    pub node_endpoints: NodeEndpointsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ResponsesIter, NodeEndpointsIter> crate::EncodeAs<FetchResponse>
+    for FetchResponseView<'a, ResponsesIter, NodeEndpointsIter>
+where
+    ResponsesIter: IntoIterator<Item: crate::EncodeAs<FetchableTopicResponse>, IntoIter: ExactSizeIterator>,
+    NodeEndpointsIter: IntoIterator<Item: crate::EncodeAs<NodeEndpoint>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
+        let responses = self.responses.into_iter();
+        let node_endpoints = self.node_endpoints.into_iter();
         writer.i32(self.throttle_time_ms);
         if version >= 7 {
             writer.i16(self.error_code);
@@ -84,28 +114,22 @@ impl Message for FetchResponse {
                 return Err(EncodeError::Unsupported { field: "FetchResponse.SessionId", version });
             }
         }
-        writer.array(flexible, &self.responses, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, responses, |writer, it| it.encode_as(writer, version))?;
         if !(version >= 16) {
-            if !self.node_endpoints.is_empty() {
+            if node_endpoints.len() != 0 {
                 return Err(EncodeError::Unsupported { field: "FetchResponse.NodeEndpoints", version });
             }
         }
         if flexible {
-            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut unknown = self.unknown_tagged_fields;
             let mut count = unknown.len();
-            let has_node_endpoints = version >= 16 && !self.node_endpoints.is_empty();
+            let has_node_endpoints = version >= 16 && node_endpoints.len() != 0;
             count += usize::from(has_node_endpoints);
             writer.tagged_field_count(count)?;
             if has_node_endpoints {
                 writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
-                    writer.array(flexible, &self.node_endpoints, |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
+                    writer.items(flexible, node_endpoints, |writer, it| it.encode_as(writer, version))?;
                     Ok(())
                 })?;
             }
@@ -114,6 +138,26 @@ impl Message for FetchResponse {
             return Err(EncodeError::Unsupported { field: "FetchResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<FetchResponse> for &FetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        FetchResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            error_code: self.error_code,
+            session_id: self.session_id,
+            responses: &self.responses,
+            node_endpoints: &self.node_endpoints,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<FetchResponse> for FetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -164,24 +208,64 @@ impl FetchableTopicResponse {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`FetchableTopicResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct FetchableTopicResponseView<'a, PartitionsIter> {
+    /// `Topic`.
+    pub topic: &'a str,
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<FetchableTopicResponse>
+    for FetchableTopicResponseView<'a, PartitionsIter>
+where
+    PartitionsIter: IntoIterator<Item: crate::EncodeAs<PartitionData>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
+        let partitions = self.partitions.into_iter();
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
         }
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partitions, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "FetchableTopicResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<FetchableTopicResponse> for &FetchableTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        FetchableTopicResponseView {
+            topic: &self.topic,
+            topic_id: self.topic_id,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<FetchableTopicResponse> for FetchableTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -232,10 +316,23 @@ impl NodeEndpoint {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
-        writer.nullable_string(true, self.rack.as_ref())?;
+        writer.nullable_string(true, self.rack.as_deref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for &NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -330,7 +427,48 @@ impl PartitionData {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`PartitionData`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct PartitionDataView<'a, AbortedTransactionsIter> {
+    /// `PartitionIndex`.
+    pub partition_index: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `HighWatermark`.
+    pub high_watermark: i64,
+    /// `LastStableOffset`.
+    pub last_stable_offset: i64,
+    /// `LogStartOffset`.
+    pub log_start_offset: i64,
+    /// `DivergingEpoch`.
+    pub diverging_epoch: &'a EpochEndOffset,
+    /// `CurrentLeader`.
+    pub current_leader: &'a LeaderIdAndEpoch,
+    /// `SnapshotId`.
+    pub snapshot_id: &'a SnapshotId,
+    /// `AbortedTransactions`.
+    pub aborted_transactions: Option<AbortedTransactionsIter>,
+    /// `PreferredReadReplica`.
+    pub preferred_read_replica: i32,
+    /// `Records`.
+    pub records: Option<crate::Records<'a>>,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, AbortedTransactionsIter> crate::EncodeAs<PartitionData>
+    for PartitionDataView<'a, AbortedTransactionsIter>
+where
+    AbortedTransactionsIter:
+        IntoIterator<Item: crate::EncodeAs<AbortedTransaction>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
+        let aborted_transactions = self.aborted_transactions.map(IntoIterator::into_iter);
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.i64(self.high_watermark);
@@ -339,24 +477,21 @@ impl PartitionData {
             writer.i64(self.log_start_offset);
         }
         if !(version >= 12) {
-            if self.diverging_epoch != EpochEndOffset::default() {
+            if *self.diverging_epoch != EpochEndOffset::default() {
                 return Err(EncodeError::Unsupported { field: "PartitionData.DivergingEpoch", version });
             }
         }
         if !(version >= 12) {
-            if self.current_leader != LeaderIdAndEpoch::default() {
+            if *self.current_leader != LeaderIdAndEpoch::default() {
                 return Err(EncodeError::Unsupported { field: "PartitionData.CurrentLeader", version });
             }
         }
         if !(version >= 12) {
-            if self.snapshot_id != SnapshotId::default() {
+            if *self.snapshot_id != SnapshotId::default() {
                 return Err(EncodeError::Unsupported { field: "PartitionData.SnapshotId", version });
             }
         }
-        writer.nullable_array(flexible, self.aborted_transactions.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_items(flexible, aborted_transactions, |writer, it| it.encode_as(writer, version))?;
         if version >= 11 {
             writer.i32(self.preferred_read_replica);
         } else {
@@ -367,15 +502,15 @@ impl PartitionData {
                 });
             }
         }
-        writer.nullable_bytes(flexible, self.records.as_ref())?;
+        writer.nullable_records(flexible, self.records)?;
         if flexible {
-            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut unknown = self.unknown_tagged_fields;
             let mut count = unknown.len();
-            let has_diverging_epoch = self.diverging_epoch != EpochEndOffset::default();
+            let has_diverging_epoch = *self.diverging_epoch != EpochEndOffset::default();
             count += usize::from(has_diverging_epoch);
-            let has_current_leader = self.current_leader != LeaderIdAndEpoch::default();
+            let has_current_leader = *self.current_leader != LeaderIdAndEpoch::default();
             count += usize::from(has_current_leader);
-            let has_snapshot_id = self.snapshot_id != SnapshotId::default();
+            let has_snapshot_id = *self.snapshot_id != SnapshotId::default();
             count += usize::from(has_snapshot_id);
             writer.tagged_field_count(count)?;
             if has_diverging_epoch {
@@ -404,6 +539,32 @@ impl PartitionData {
             return Err(EncodeError::Unsupported { field: "PartitionData, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<PartitionData> for &PartitionData {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        PartitionDataView {
+            partition_index: self.partition_index,
+            error_code: self.error_code,
+            high_watermark: self.high_watermark,
+            last_stable_offset: self.last_stable_offset,
+            log_start_offset: self.log_start_offset,
+            diverging_epoch: &self.diverging_epoch,
+            current_leader: &self.current_leader,
+            snapshot_id: &self.snapshot_id,
+            aborted_transactions: self.aborted_transactions.as_ref(),
+            preferred_read_replica: self.preferred_read_replica,
+            records: self.records.as_deref().map(crate::Records::Inline),
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<PartitionData> for PartitionData {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -442,8 +603,21 @@ impl EpochEndOffset {
         writer.i32(self.epoch);
         writer.i64(self.end_offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<EpochEndOffset> for &EpochEndOffset {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<EpochEndOffset> for EpochEndOffset {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -482,8 +656,21 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for &LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -522,8 +709,21 @@ impl SnapshotId {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<SnapshotId> for &SnapshotId {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<SnapshotId> for SnapshotId {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -567,10 +767,23 @@ impl AbortedTransaction {
         writer.i64(self.first_offset);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "AbortedTransaction, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<AbortedTransaction> for &AbortedTransaction {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<AbortedTransaction> for AbortedTransaction {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

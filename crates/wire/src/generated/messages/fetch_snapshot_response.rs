@@ -60,37 +60,78 @@ impl Message for FetchSnapshotResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`FetchSnapshotResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct FetchSnapshotResponseView<'a, TopicsIter, NodeEndpointsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `NodeEndpoints`.
+    pub node_endpoints: NodeEndpointsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter, NodeEndpointsIter> crate::EncodeAs<FetchSnapshotResponse>
+    for FetchSnapshotResponseView<'a, TopicsIter, NodeEndpointsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<TopicSnapshot>, IntoIter: ExactSizeIterator>,
+    NodeEndpointsIter: IntoIterator<Item: crate::EncodeAs<NodeEndpoint>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let topics = self.topics.into_iter();
+        let node_endpoints = self.node_endpoints.into_iter();
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, topics, |writer, it| it.encode_as(writer, version))?;
         if !(version >= 1) {
-            if !self.node_endpoints.is_empty() {
+            if node_endpoints.len() != 0 {
                 return Err(EncodeError::Unsupported {
                     field: "FetchSnapshotResponse.NodeEndpoints",
                     version,
                 });
             }
         }
-        let mut unknown = self.unknown_tagged_fields.as_slice();
+        let mut unknown = self.unknown_tagged_fields;
         let mut count = unknown.len();
-        let has_node_endpoints = version >= 1 && !self.node_endpoints.is_empty();
+        let has_node_endpoints = version >= 1 && node_endpoints.len() != 0;
         count += usize::from(has_node_endpoints);
         writer.tagged_field_count(count)?;
         if has_node_endpoints {
             writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
-                writer.array(true, &self.node_endpoints, |writer, it| {
-                    it.encode(writer, version)?;
-                    Ok(())
-                })?;
+                writer.items(true, node_endpoints, |writer, it| it.encode_as(writer, version))?;
                 Ok(())
             })?;
         }
         writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<FetchSnapshotResponse> for &FetchSnapshotResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        FetchSnapshotResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            error_code: self.error_code,
+            topics: &self.topics,
+            node_endpoints: &self.node_endpoints,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<FetchSnapshotResponse> for FetchSnapshotResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -126,14 +167,50 @@ impl TopicSnapshot {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`TopicSnapshot`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct TopicSnapshotView<'a, PartitionsIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<TopicSnapshot> for TopicSnapshotView<'a, PartitionsIter>
+where
+    PartitionsIter: IntoIterator<Item: crate::EncodeAs<PartitionSnapshot>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let partitions = self.partitions.into_iter();
         writer.string(true, &self.name)?;
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, partitions, |writer, it| it.encode_as(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<TopicSnapshot> for &TopicSnapshot {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        TopicSnapshotView {
+            name: &self.name,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<TopicSnapshot> for TopicSnapshot {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -176,8 +253,21 @@ impl NodeEndpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for &NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -242,15 +332,42 @@ impl PartitionSnapshot {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`PartitionSnapshot`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct PartitionSnapshotView<'a> {
+    /// `Index`.
+    pub index: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `SnapshotId`.
+    pub snapshot_id: &'a SnapshotId,
+    /// `CurrentLeader`.
+    pub current_leader: &'a LeaderIdAndEpoch,
+    /// `Size`.
+    pub size: i64,
+    /// `Position`.
+    pub position: i64,
+    /// `UnalignedRecords`.
+    pub unaligned_records: crate::Records<'a>,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a> crate::EncodeAs<PartitionSnapshot> for PartitionSnapshotView<'a> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.index);
         writer.i16(self.error_code);
         self.snapshot_id.encode(writer, version)?;
         writer.i64(self.size);
         writer.i64(self.position);
-        writer.bytes(true, &self.unaligned_records)?;
-        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.records(true, self.unaligned_records)?;
+        let mut unknown = self.unknown_tagged_fields;
         let mut count = unknown.len();
-        let has_current_leader = self.current_leader != LeaderIdAndEpoch::default();
+        let has_current_leader = *self.current_leader != LeaderIdAndEpoch::default();
         count += usize::from(has_current_leader);
         writer.tagged_field_count(count)?;
         if has_current_leader {
@@ -262,6 +379,28 @@ impl PartitionSnapshot {
         }
         writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<PartitionSnapshot> for &PartitionSnapshot {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        PartitionSnapshotView {
+            index: self.index,
+            error_code: self.error_code,
+            snapshot_id: &self.snapshot_id,
+            current_leader: &self.current_leader,
+            size: self.size,
+            position: self.position,
+            unaligned_records: crate::Records::Inline(&self.unaligned_records),
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<PartitionSnapshot> for PartitionSnapshot {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -300,8 +439,21 @@ impl SnapshotId {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<SnapshotId> for &SnapshotId {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<SnapshotId> for SnapshotId {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -340,7 +492,20 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for &LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

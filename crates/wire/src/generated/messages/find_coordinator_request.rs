@@ -75,10 +75,7 @@ impl Message for FindCoordinatorRequest {
             }
         }
         if version >= 4 {
-            writer.array(flexible, &self.coordinator_keys, |writer, it| {
-                writer.string(flexible, it)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.coordinator_keys, |writer, it| writer.string(flexible, it))?;
         } else {
             if !self.coordinator_keys.is_empty() {
                 return Err(EncodeError::Unsupported {
@@ -89,7 +86,8 @@ impl Message for FindCoordinatorRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "FindCoordinatorRequest, tagged fields", version });
         }

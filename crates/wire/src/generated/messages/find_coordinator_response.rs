@@ -95,7 +95,7 @@ impl Message for FindCoordinatorResponse {
             }
         }
         if (1..=3).contains(&version) {
-            writer.nullable_string(flexible, self.error_message.as_ref())?;
+            writer.nullable_string(flexible, self.error_message.as_deref())?;
         }
         if version <= 3 {
             writer.i32(self.node_id);
@@ -119,10 +119,7 @@ impl Message for FindCoordinatorResponse {
             }
         }
         if version >= 4 {
-            writer.array(flexible, &self.coordinators, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.coordinators, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.coordinators.is_empty() {
                 return Err(EncodeError::Unsupported {
@@ -133,7 +130,8 @@ impl Message for FindCoordinatorResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "FindCoordinatorResponse, tagged fields",
@@ -201,9 +199,10 @@ impl Coordinator {
         writer.string(true, &self.host)?;
         writer.i32(self.port);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -85,12 +85,10 @@ impl Message for GetTelemetrySubscriptionsResponse {
         writer.i32(self.push_interval_ms);
         writer.i32(self.telemetry_max_bytes);
         writer.bool(self.delta_temporality);
-        writer.array(true, &self.requested_metrics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.requested_metrics, |writer, it| writer.string(true, it))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

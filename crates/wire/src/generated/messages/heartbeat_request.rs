@@ -64,7 +64,7 @@ impl Message for HeartbeatRequest {
         writer.i32(self.generation_id);
         writer.string(flexible, &self.member_id)?;
         if version >= 3 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         } else {
             if self.group_instance_id.is_some() {
                 return Err(EncodeError::Unsupported { field: "HeartbeatRequest.GroupInstanceId", version });
@@ -72,7 +72,8 @@ impl Message for HeartbeatRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "HeartbeatRequest, tagged fields", version });
         }

@@ -74,7 +74,7 @@ impl Message for InitProducerIdRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
-        writer.nullable_string(flexible, self.transactional_id.as_ref())?;
+        writer.nullable_string(flexible, self.transactional_id.as_deref())?;
         writer.i32(self.transaction_timeout_ms);
         if version >= 3 {
             writer.i64(self.producer_id);
@@ -112,7 +112,8 @@ impl Message for InitProducerIdRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "InitProducerIdRequest, tagged fields", version });
         }

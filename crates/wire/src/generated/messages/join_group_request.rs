@@ -88,23 +88,21 @@ impl Message for JoinGroupRequest {
         }
         writer.string(flexible, &self.member_id)?;
         if version >= 5 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         } else {
             if self.group_instance_id.is_some() {
                 return Err(EncodeError::Unsupported { field: "JoinGroupRequest.GroupInstanceId", version });
             }
         }
         writer.string(flexible, &self.protocol_type)?;
-        writer.array(flexible, &self.protocols, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.protocols, |writer, it| it.encode(writer, version))?;
         if version >= 8 {
-            writer.nullable_string(flexible, self.reason.as_ref())?;
+            writer.nullable_string(flexible, self.reason.as_deref())?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "JoinGroupRequest, tagged fields", version });
         }
@@ -156,7 +154,8 @@ impl JoinGroupRequestProtocol {
         writer.bytes(flexible, &self.metadata)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "JoinGroupRequestProtocol, tagged fields",

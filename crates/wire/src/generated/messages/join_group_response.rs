@@ -92,19 +92,12 @@ impl Message for JoinGroupResponse {
         writer.i16(self.error_code);
         writer.i32(self.generation_id);
         if version >= 7 {
-            writer.nullable_string(flexible, self.protocol_type.as_ref())?;
+            writer.nullable_string(flexible, self.protocol_type.as_deref())?;
         }
-        match &self.protocol_name {
-            Some(it) if !(version >= 7) => {
-                writer.string(flexible, it)?;
-            }
-            None if !(version >= 7) => {
-                return Err(EncodeError::Null { field: "JoinGroupResponse.ProtocolName", version });
-            }
-            _ => {
-                writer.nullable_string(flexible, self.protocol_name.as_ref())?;
-            }
+        if self.protocol_name.is_none() && !(version >= 7) {
+            return Err(EncodeError::Null { field: "JoinGroupResponse.ProtocolName", version });
         }
+        writer.nullable_string(flexible, self.protocol_name.as_deref())?;
         writer.string(flexible, &self.leader)?;
         if version >= 9 {
             writer.bool(self.skip_assignment);
@@ -114,13 +107,11 @@ impl Message for JoinGroupResponse {
             }
         }
         writer.string(flexible, &self.member_id)?;
-        writer.array(flexible, &self.members, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.members, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "JoinGroupResponse, tagged fields", version });
         }
@@ -176,12 +167,13 @@ impl JoinGroupResponseMember {
         let flexible = version >= 6;
         writer.string(flexible, &self.member_id)?;
         if version >= 5 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         }
         writer.bytes(flexible, &self.metadata)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "JoinGroupResponseMember, tagged fields",

@@ -67,10 +67,7 @@ impl Message for LeaveGroupRequest {
             }
         }
         if version >= 3 {
-            writer.array(flexible, &self.members, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.members, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.members.is_empty() {
                 return Err(EncodeError::Unsupported { field: "LeaveGroupRequest.Members", version });
@@ -78,7 +75,8 @@ impl Message for LeaveGroupRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "LeaveGroupRequest, tagged fields", version });
         }
@@ -133,13 +131,14 @@ impl MemberIdentity {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
-        writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+        writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         if version >= 5 {
-            writer.nullable_string(flexible, self.reason.as_ref())?;
+            writer.nullable_string(flexible, self.reason.as_deref())?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MemberIdentity, tagged fields", version });
         }

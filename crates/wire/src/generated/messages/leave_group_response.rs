@@ -63,10 +63,7 @@ impl Message for LeaveGroupResponse {
         }
         writer.i16(self.error_code);
         if version >= 3 {
-            writer.array(flexible, &self.members, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.members, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.members.is_empty() {
                 return Err(EncodeError::Unsupported { field: "LeaveGroupResponse.Members", version });
@@ -74,7 +71,8 @@ impl Message for LeaveGroupResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "LeaveGroupResponse, tagged fields", version });
         }
@@ -127,11 +125,12 @@ impl MemberResponse {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
-        writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+        writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         writer.i16(self.error_code);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MemberResponse, tagged fields", version });
         }

@@ -55,20 +55,14 @@ impl Message for ListGroupsRequest {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         if version >= 4 {
-            writer.array(flexible, &self.states_filter, |writer, it| {
-                writer.string(flexible, it)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.states_filter, |writer, it| writer.string(flexible, it))?;
         } else {
             if !self.states_filter.is_empty() {
                 return Err(EncodeError::Unsupported { field: "ListGroupsRequest.StatesFilter", version });
             }
         }
         if version >= 5 {
-            writer.array(flexible, &self.types_filter, |writer, it| {
-                writer.string(flexible, it)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.types_filter, |writer, it| writer.string(flexible, it))?;
         } else {
             if !self.types_filter.is_empty() {
                 return Err(EncodeError::Unsupported { field: "ListGroupsRequest.TypesFilter", version });
@@ -76,7 +70,8 @@ impl Message for ListGroupsRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ListGroupsRequest, tagged fields", version });
         }

@@ -47,21 +47,57 @@ impl Message for ListOffsetsResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`ListOffsetsResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct ListOffsetsResponseView<'a, TopicsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter> crate::EncodeAs<ListOffsetsResponse> for ListOffsetsResponseView<'a, TopicsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<ListOffsetsTopicResponse>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
+        let topics = self.topics.into_iter();
         if version >= 2 {
             writer.i32(self.throttle_time_ms);
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, topics, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ListOffsetsResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsResponse> for &ListOffsetsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        ListOffsetsResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            topics: &self.topics,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsResponse> for ListOffsetsResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -105,15 +141,36 @@ impl ListOffsetsTopicResponse {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`ListOffsetsTopicResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct ListOffsetsTopicResponseView<'a, PartitionsIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<ListOffsetsTopicResponse>
+    for ListOffsetsTopicResponseView<'a, PartitionsIter>
+where
+    PartitionsIter:
+        IntoIterator<Item: crate::EncodeAs<ListOffsetsPartitionResponse>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
+        let partitions = self.partitions.into_iter();
         writer.string(flexible, &self.name)?;
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partitions, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "ListOffsetsTopicResponse, tagged fields",
@@ -121,6 +178,23 @@ impl ListOffsetsTopicResponse {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsTopicResponse> for &ListOffsetsTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        ListOffsetsTopicResponseView {
+            name: &self.name,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsTopicResponse> for ListOffsetsTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -194,7 +268,8 @@ impl ListOffsetsPartitionResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "ListOffsetsPartitionResponse, tagged fields",
@@ -202,5 +277,17 @@ impl ListOffsetsPartitionResponse {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsPartitionResponse> for &ListOffsetsPartitionResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ListOffsetsPartitionResponse> for ListOffsetsPartitionResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

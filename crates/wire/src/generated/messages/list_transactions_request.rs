@@ -58,10 +58,7 @@ impl Message for ListTransactionsRequest {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.state_filters, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.state_filters, |writer, it| writer.string(true, it))?;
         writer.array(true, &self.producer_id_filters, |writer, it| {
             writer.i64(*it);
             Ok(())
@@ -77,7 +74,7 @@ impl Message for ListTransactionsRequest {
             }
         }
         if version >= 2 {
-            writer.nullable_string(true, self.transactional_id_pattern.as_ref())?;
+            writer.nullable_string(true, self.transactional_id_pattern.as_deref())?;
         } else {
             if self.transactional_id_pattern.is_some() {
                 return Err(EncodeError::Unsupported {
@@ -87,7 +84,8 @@ impl Message for ListTransactionsRequest {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -56,16 +56,11 @@ impl Message for ListTransactionsResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.array(true, &self.unknown_state_filters, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.transaction_states, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.unknown_state_filters, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.transaction_states, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -114,7 +109,8 @@ impl TransactionState {
         writer.i64(self.producer_id);
         writer.string(true, &self.transaction_state)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

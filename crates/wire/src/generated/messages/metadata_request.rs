@@ -68,23 +68,10 @@ impl Message for MetadataRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
-        match &self.topics {
-            Some(it) if !(version >= 1) => {
-                writer.array(flexible, it, |writer, it| {
-                    it.encode(writer, version)?;
-                    Ok(())
-                })?;
-            }
-            None if !(version >= 1) => {
-                return Err(EncodeError::Null { field: "MetadataRequest.Topics", version });
-            }
-            _ => {
-                writer.nullable_array(flexible, self.topics.as_deref(), |writer, it| {
-                    it.encode(writer, version)?;
-                    Ok(())
-                })?;
-            }
+        if self.topics.is_none() && !(version >= 1) {
+            return Err(EncodeError::Null { field: "MetadataRequest.Topics", version });
         }
+        writer.nullable_array(flexible, self.topics.as_deref(), |writer, it| it.encode(writer, version))?;
         if version >= 4 {
             writer.bool(self.allow_auto_topic_creation);
         } else {
@@ -117,7 +104,8 @@ impl Message for MetadataRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MetadataRequest, tagged fields", version });
         }
@@ -171,20 +159,14 @@ impl MetadataRequestTopic {
         if version >= 10 {
             writer.uuid(self.topic_id);
         }
-        match &self.name {
-            Some(it) if !(version >= 10) => {
-                writer.string(flexible, it)?;
-            }
-            None if !(version >= 10) => {
-                return Err(EncodeError::Null { field: "MetadataRequestTopic.Name", version });
-            }
-            _ => {
-                writer.nullable_string(flexible, self.name.as_ref())?;
-            }
+        if self.name.is_none() && !(version >= 10) {
+            return Err(EncodeError::Null { field: "MetadataRequestTopic.Name", version });
         }
+        writer.nullable_string(flexible, self.name.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MetadataRequestTopic, tagged fields", version });
         }

@@ -79,24 +79,52 @@ impl Message for MetadataResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`MetadataResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct MetadataResponseView<'a, BrokersIter, TopicsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `Brokers`.
+    pub brokers: BrokersIter,
+    /// `ClusterId`.
+    pub cluster_id: Option<&'a str>,
+    /// `ControllerId`.
+    pub controller_id: i32,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `ClusterAuthorizedOperations`.
+    pub cluster_authorized_operations: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, BrokersIter, TopicsIter> crate::EncodeAs<MetadataResponse>
+    for MetadataResponseView<'a, BrokersIter, TopicsIter>
+where
+    BrokersIter: IntoIterator<Item: crate::EncodeAs<MetadataResponseBroker>, IntoIter: ExactSizeIterator>,
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<MetadataResponseTopic>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
+        let brokers = self.brokers.into_iter();
+        let topics = self.topics.into_iter();
         if version >= 3 {
             writer.i32(self.throttle_time_ms);
         }
-        writer.array(flexible, &self.brokers, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, brokers, |writer, it| it.encode_as(writer, version))?;
         if version >= 2 {
-            writer.nullable_string(flexible, self.cluster_id.as_ref())?;
+            writer.nullable_string(flexible, self.cluster_id.as_deref())?;
         }
         if version >= 1 {
             writer.i32(self.controller_id);
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, topics, |writer, it| it.encode_as(writer, version))?;
         if (8..=10).contains(&version) {
             writer.i32(self.cluster_authorized_operations);
         } else {
@@ -112,11 +140,34 @@ impl Message for MetadataResponse {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MetadataResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<MetadataResponse> for &MetadataResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        MetadataResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            brokers: &self.brokers,
+            cluster_id: self.cluster_id.as_deref(),
+            controller_id: self.controller_id,
+            topics: &self.topics,
+            cluster_authorized_operations: self.cluster_authorized_operations,
+            error_code: self.error_code,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<MetadataResponse> for MetadataResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -174,15 +225,28 @@ impl MetadataResponseBroker {
         writer.string(flexible, &self.host)?;
         writer.i32(self.port);
         if version >= 1 {
-            writer.nullable_string(flexible, self.rack.as_ref())?;
+            writer.nullable_string(flexible, self.rack.as_deref())?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MetadataResponseBroker, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<MetadataResponseBroker> for &MetadataResponseBroker {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<MetadataResponseBroker> for MetadataResponseBroker {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -249,29 +313,50 @@ impl MetadataResponseTopic {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`MetadataResponseTopic`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct MetadataResponseTopicView<'a, PartitionsIter> {
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `Name`.
+    pub name: Option<&'a str>,
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `IsInternal`.
+    pub is_internal: bool,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// `TopicAuthorizedOperations`.
+    pub topic_authorized_operations: i32,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<MetadataResponseTopic>
+    for MetadataResponseTopicView<'a, PartitionsIter>
+where
+    PartitionsIter:
+        IntoIterator<Item: crate::EncodeAs<MetadataResponsePartition>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
+        let partitions = self.partitions.into_iter();
         writer.i16(self.error_code);
-        match &self.name {
-            Some(it) if !(version >= 12) => {
-                writer.string(flexible, it)?;
-            }
-            None if !(version >= 12) => {
-                return Err(EncodeError::Null { field: "MetadataResponseTopic.Name", version });
-            }
-            _ => {
-                writer.nullable_string(flexible, self.name.as_ref())?;
-            }
+        if self.name.is_none() && !(version >= 12) {
+            return Err(EncodeError::Null { field: "MetadataResponseTopic.Name", version });
         }
+        writer.nullable_string(flexible, self.name.as_deref())?;
         if version >= 10 {
             writer.uuid(self.topic_id);
         }
         if version >= 1 {
             writer.bool(self.is_internal);
         }
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partitions, |writer, it| it.encode_as(writer, version))?;
         if version >= 8 {
             writer.i32(self.topic_authorized_operations);
         } else {
@@ -284,11 +369,33 @@ impl MetadataResponseTopic {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MetadataResponseTopic, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<MetadataResponseTopic> for &MetadataResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        MetadataResponseTopicView {
+            error_code: self.error_code,
+            name: self.name.as_deref(),
+            topic_id: self.topic_id,
+            is_internal: self.is_internal,
+            partitions: &self.partitions,
+            topic_authorized_operations: self.topic_authorized_operations,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<MetadataResponseTopic> for MetadataResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -355,30 +462,67 @@ impl MetadataResponsePartition {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`MetadataResponsePartition`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct MetadataResponsePartitionView<'a, ReplicaNodesIter, IsrNodesIter, OfflineReplicasIter> {
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `PartitionIndex`.
+    pub partition_index: i32,
+    /// `LeaderId`.
+    pub leader_id: i32,
+    /// `LeaderEpoch`.
+    pub leader_epoch: i32,
+    /// `ReplicaNodes`.
+    pub replica_nodes: ReplicaNodesIter,
+    /// `IsrNodes`.
+    pub isr_nodes: IsrNodesIter,
+    /// `OfflineReplicas`.
+    pub offline_replicas: OfflineReplicasIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ReplicaNodesIter, IsrNodesIter, OfflineReplicasIter> crate::EncodeAs<MetadataResponsePartition>
+    for MetadataResponsePartitionView<'a, ReplicaNodesIter, IsrNodesIter, OfflineReplicasIter>
+where
+    ReplicaNodesIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    IsrNodesIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+    OfflineReplicasIter: IntoIterator<Item = i32, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
+        let replica_nodes = self.replica_nodes.into_iter();
+        let isr_nodes = self.isr_nodes.into_iter();
+        let offline_replicas = self.offline_replicas.into_iter();
         writer.i16(self.error_code);
         writer.i32(self.partition_index);
         writer.i32(self.leader_id);
         if version >= 7 {
             writer.i32(self.leader_epoch);
         }
-        writer.array(flexible, &self.replica_nodes, |writer, it| {
-            writer.i32(*it);
+        writer.items(flexible, replica_nodes, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
-        writer.array(flexible, &self.isr_nodes, |writer, it| {
-            writer.i32(*it);
+        writer.items(flexible, isr_nodes, |writer, it| {
+            writer.i32(it);
             Ok(())
         })?;
         if version >= 5 {
-            writer.array(flexible, &self.offline_replicas, |writer, it| {
-                writer.i32(*it);
+            writer.items(flexible, offline_replicas, |writer, it| {
+                writer.i32(it);
                 Ok(())
             })?;
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "MetadataResponsePartition, tagged fields",
@@ -386,5 +530,27 @@ impl MetadataResponsePartition {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<MetadataResponsePartition> for &MetadataResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        MetadataResponsePartitionView {
+            error_code: self.error_code,
+            partition_index: self.partition_index,
+            leader_id: self.leader_id,
+            leader_epoch: self.leader_epoch,
+            replica_nodes: self.replica_nodes.iter().copied(),
+            isr_nodes: self.isr_nodes.iter().copied(),
+            offline_replicas: self.offline_replicas.iter().copied(),
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<MetadataResponsePartition> for MetadataResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

@@ -74,7 +74,7 @@ impl Message for OffsetCommitRequest {
         writer.i32(self.generation_id_or_member_epoch);
         writer.string(flexible, &self.member_id)?;
         if version >= 7 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         } else {
             if self.group_instance_id.is_some() {
                 return Err(EncodeError::Unsupported {
@@ -86,13 +86,11 @@ impl Message for OffsetCommitRequest {
         if version <= 4 {
             writer.i64(self.retention_time_ms);
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "OffsetCommitRequest, tagged fields", version });
         }
@@ -155,13 +153,11 @@ impl OffsetCommitRequestTopic {
         if version >= 10 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partitions, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "OffsetCommitRequestTopic, tagged fields",
@@ -227,10 +223,11 @@ impl OffsetCommitRequestPartition {
         if version >= 6 {
             writer.i32(self.committed_leader_epoch);
         }
-        writer.nullable_string(flexible, self.committed_metadata.as_ref())?;
+        writer.nullable_string(flexible, self.committed_metadata.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "OffsetCommitRequestPartition, tagged fields",

@@ -37,10 +37,7 @@ impl Message for OffsetDeleteRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.group_id)?;
-        writer.array(false, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.topics, |writer, it| it.encode(writer, version))?;
         Ok(())
     }
 }
@@ -73,10 +70,7 @@ impl OffsetDeleteRequestTopic {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.name)?;
-        writer.array(false, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.partitions, |writer, it| it.encode(writer, version))?;
         Ok(())
     }
 }

@@ -41,10 +41,7 @@ impl Message for OffsetDeleteResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.i32(self.throttle_time_ms);
-        writer.array(false, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.topics, |writer, it| it.encode(writer, version))?;
         Ok(())
     }
 }
@@ -77,10 +74,7 @@ impl OffsetDeleteResponseTopic {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.name)?;
-        writer.array(false, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.partitions, |writer, it| it.encode(writer, version))?;
         Ok(())
     }
 }

@@ -78,33 +78,18 @@ impl Message for OffsetFetchRequest {
             }
         }
         if version <= 7 {
-            match &self.topics {
-                Some(it) if !(version >= 2) => {
-                    writer.array(flexible, it, |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
-                }
-                None if !(version >= 2) => {
-                    return Err(EncodeError::Null { field: "OffsetFetchRequest.Topics", version });
-                }
-                _ => {
-                    writer.nullable_array(flexible, self.topics.as_deref(), |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
-                }
+            if self.topics.is_none() && !(version >= 2) {
+                return Err(EncodeError::Null { field: "OffsetFetchRequest.Topics", version });
             }
+            writer
+                .nullable_array(flexible, self.topics.as_deref(), |writer, it| it.encode(writer, version))?;
         } else {
-            if self.topics.as_ref().is_none_or(|it| !it.is_empty()) {
+            if self.topics.as_ref().is_none_or(|it| !(it.is_empty())) {
                 return Err(EncodeError::Unsupported { field: "OffsetFetchRequest.Topics", version });
             }
         }
         if version >= 8 {
-            writer.array(flexible, &self.groups, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(flexible, &self.groups, |writer, it| it.encode(writer, version))?;
         } else {
             if !self.groups.is_empty() {
                 return Err(EncodeError::Unsupported { field: "OffsetFetchRequest.Groups", version });
@@ -119,7 +104,8 @@ impl Message for OffsetFetchRequest {
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "OffsetFetchRequest, tagged fields", version });
         }
@@ -174,7 +160,8 @@ impl OffsetFetchRequestTopic {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "OffsetFetchRequestTopic, tagged fields",
@@ -236,17 +223,15 @@ impl OffsetFetchRequestGroup {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         if version >= 9 {
-            writer.nullable_string(true, self.member_id.as_ref())?;
+            writer.nullable_string(true, self.member_id.as_deref())?;
         }
         if version >= 9 {
             writer.i32(self.member_epoch);
         }
-        writer.nullable_array(true, self.topics.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_array(true, self.topics.as_deref(), |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -306,7 +291,8 @@ impl OffsetFetchRequestTopics {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

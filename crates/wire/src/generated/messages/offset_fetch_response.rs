@@ -65,17 +65,42 @@ impl Message for OffsetFetchResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`OffsetFetchResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct OffsetFetchResponseView<'a, TopicsIter, GroupsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `Groups`.
+    pub groups: GroupsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter, GroupsIter> crate::EncodeAs<OffsetFetchResponse>
+    for OffsetFetchResponseView<'a, TopicsIter, GroupsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<OffsetFetchResponseTopic>, IntoIter: ExactSizeIterator>,
+    GroupsIter: IntoIterator<Item: crate::EncodeAs<OffsetFetchResponseGroup>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
+        let topics = self.topics.into_iter();
+        let groups = self.groups.into_iter();
         if version >= 3 {
             writer.i32(self.throttle_time_ms);
         }
         if version <= 7 {
-            writer.array(flexible, &self.topics, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.items(flexible, topics, |writer, it| it.encode_as(writer, version))?;
         } else {
-            if !self.topics.is_empty() {
+            if topics.len() != 0 {
                 return Err(EncodeError::Unsupported { field: "OffsetFetchResponse.Topics", version });
             }
         }
@@ -83,22 +108,39 @@ impl Message for OffsetFetchResponse {
             writer.i16(self.error_code);
         }
         if version >= 8 {
-            writer.array(flexible, &self.groups, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.items(flexible, groups, |writer, it| it.encode_as(writer, version))?;
         } else {
-            if !self.groups.is_empty() {
+            if groups.len() != 0 {
                 return Err(EncodeError::Unsupported { field: "OffsetFetchResponse.Groups", version });
             }
         }
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "OffsetFetchResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponse> for &OffsetFetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        OffsetFetchResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            topics: &self.topics,
+            error_code: self.error_code,
+            groups: &self.groups,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponse> for OffsetFetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -142,15 +184,36 @@ impl OffsetFetchResponseTopic {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`OffsetFetchResponseTopic`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct OffsetFetchResponseTopicView<'a, PartitionsIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<OffsetFetchResponseTopic>
+    for OffsetFetchResponseTopicView<'a, PartitionsIter>
+where
+    PartitionsIter:
+        IntoIterator<Item: crate::EncodeAs<OffsetFetchResponsePartition>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
+        let partitions = self.partitions.into_iter();
         writer.string(flexible, &self.name)?;
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partitions, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "OffsetFetchResponseTopic, tagged fields",
@@ -158,6 +221,23 @@ impl OffsetFetchResponseTopic {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseTopic> for &OffsetFetchResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        OffsetFetchResponseTopicView {
+            name: &self.name,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseTopic> for OffsetFetchResponseTopic {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -201,15 +281,55 @@ impl OffsetFetchResponseGroup {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`OffsetFetchResponseGroup`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct OffsetFetchResponseGroupView<'a, TopicsIter> {
+    /// `GroupId`.
+    pub group_id: &'a str,
+    /// `Topics`.
+    pub topics: TopicsIter,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, TopicsIter> crate::EncodeAs<OffsetFetchResponseGroup>
+    for OffsetFetchResponseGroupView<'a, TopicsIter>
+where
+    TopicsIter: IntoIterator<Item: crate::EncodeAs<OffsetFetchResponseTopics>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let topics = self.topics.into_iter();
         writer.string(true, &self.group_id)?;
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, topics, |writer, it| it.encode_as(writer, version))?;
         writer.i16(self.error_code);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseGroup> for &OffsetFetchResponseGroup {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        OffsetFetchResponseGroupView {
+            group_id: &self.group_id,
+            topics: &self.topics,
+            error_code: self.error_code,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseGroup> for OffsetFetchResponseGroup {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -272,11 +392,12 @@ impl OffsetFetchResponsePartition {
         if version >= 5 {
             writer.i32(self.committed_leader_epoch);
         }
-        writer.nullable_string(flexible, self.metadata.as_ref())?;
+        writer.nullable_string(flexible, self.metadata.as_deref())?;
         writer.i16(self.error_code);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "OffsetFetchResponsePartition, tagged fields",
@@ -284,6 +405,18 @@ impl OffsetFetchResponsePartition {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponsePartition> for &OffsetFetchResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponsePartition> for OffsetFetchResponsePartition {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -332,19 +465,60 @@ impl OffsetFetchResponseTopics {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`OffsetFetchResponseTopics`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct OffsetFetchResponseTopicsView<'a, PartitionsIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<OffsetFetchResponseTopics>
+    for OffsetFetchResponseTopicsView<'a, PartitionsIter>
+where
+    PartitionsIter:
+        IntoIterator<Item: crate::EncodeAs<OffsetFetchResponsePartitions>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let partitions = self.partitions.into_iter();
         if version <= 9 {
             writer.string(true, &self.name)?;
         }
         if version >= 10 {
             writer.uuid(self.topic_id);
         }
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, partitions, |writer, it| it.encode_as(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseTopics> for &OffsetFetchResponseTopics {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        OffsetFetchResponseTopicsView {
+            name: &self.name,
+            topic_id: self.topic_id,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponseTopics> for OffsetFetchResponseTopics {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -399,10 +573,23 @@ impl OffsetFetchResponsePartitions {
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
         writer.i32(self.committed_leader_epoch);
-        writer.nullable_string(true, self.metadata.as_ref())?;
+        writer.nullable_string(true, self.metadata.as_deref())?;
         writer.i16(self.error_code);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponsePartitions> for &OffsetFetchResponsePartitions {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<OffsetFetchResponsePartitions> for OffsetFetchResponsePartitions {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

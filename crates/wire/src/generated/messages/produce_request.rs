@@ -59,16 +59,14 @@ impl Message for ProduceRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
-        writer.nullable_string(flexible, self.transactional_id.as_ref())?;
+        writer.nullable_string(flexible, self.transactional_id.as_deref())?;
         writer.i16(self.acks);
         writer.i32(self.timeout_ms);
-        writer.array(flexible, &self.topic_data, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topic_data, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ProduceRequest, tagged fields", version });
         }
@@ -130,13 +128,11 @@ impl TopicProduceData {
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partition_data, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partition_data, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TopicProduceData, tagged fields", version });
         }
@@ -181,10 +177,11 @@ impl PartitionProduceData {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.index);
-        writer.nullable_bytes(flexible, self.records.as_ref())?;
+        writer.nullable_bytes(flexible, self.records.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "PartitionProduceData, tagged fields", version });
         }

@@ -59,30 +59,50 @@ impl Message for ProduceResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`ProduceResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct ProduceResponseView<'a, ResponsesIter, NodeEndpointsIter> {
+    /// `Responses`.
+    pub responses: ResponsesIter,
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `NodeEndpoints`.
+    pub node_endpoints: NodeEndpointsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ResponsesIter, NodeEndpointsIter> crate::EncodeAs<ProduceResponse>
+    for ProduceResponseView<'a, ResponsesIter, NodeEndpointsIter>
+where
+    ResponsesIter: IntoIterator<Item: crate::EncodeAs<TopicProduceResponse>, IntoIter: ExactSizeIterator>,
+    NodeEndpointsIter: IntoIterator<Item: crate::EncodeAs<NodeEndpoint>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
-        writer.array(flexible, &self.responses, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        let responses = self.responses.into_iter();
+        let node_endpoints = self.node_endpoints.into_iter();
+        writer.items(flexible, responses, |writer, it| it.encode_as(writer, version))?;
         writer.i32(self.throttle_time_ms);
         if !(version >= 10) {
-            if !self.node_endpoints.is_empty() {
+            if node_endpoints.len() != 0 {
                 return Err(EncodeError::Unsupported { field: "ProduceResponse.NodeEndpoints", version });
             }
         }
         if flexible {
-            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut unknown = self.unknown_tagged_fields;
             let mut count = unknown.len();
-            let has_node_endpoints = version >= 10 && !self.node_endpoints.is_empty();
+            let has_node_endpoints = version >= 10 && node_endpoints.len() != 0;
             count += usize::from(has_node_endpoints);
             writer.tagged_field_count(count)?;
             if has_node_endpoints {
                 writer.unknown_tagged_fields(&mut unknown, 0)?;
                 writer.tagged_field(0, |writer| {
-                    writer.array(flexible, &self.node_endpoints, |writer, it| {
-                        it.encode(writer, version)?;
-                        Ok(())
-                    })?;
+                    writer.items(flexible, node_endpoints, |writer, it| it.encode_as(writer, version))?;
                     Ok(())
                 })?;
             }
@@ -91,6 +111,24 @@ impl Message for ProduceResponse {
             return Err(EncodeError::Unsupported { field: "ProduceResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ProduceResponse> for &ProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        ProduceResponseView {
+            responses: &self.responses,
+            throttle_time_ms: self.throttle_time_ms,
+            node_endpoints: &self.node_endpoints,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ProduceResponse> for ProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -142,24 +180,65 @@ impl TopicProduceResponse {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`TopicProduceResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct TopicProduceResponseView<'a, PartitionResponsesIter> {
+    /// `Name`.
+    pub name: &'a str,
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `PartitionResponses`.
+    pub partition_responses: PartitionResponsesIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionResponsesIter> crate::EncodeAs<TopicProduceResponse>
+    for TopicProduceResponseView<'a, PartitionResponsesIter>
+where
+    PartitionResponsesIter:
+        IntoIterator<Item: crate::EncodeAs<PartitionProduceResponse>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
+        let partition_responses = self.partition_responses.into_iter();
         if version <= 12 {
             writer.string(flexible, &self.name)?;
         }
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partition_responses, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(flexible, partition_responses, |writer, it| it.encode_as(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields;
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TopicProduceResponse, tagged fields", version });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<TopicProduceResponse> for &TopicProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        TopicProduceResponseView {
+            name: &self.name,
+            topic_id: self.topic_id,
+            partition_responses: &self.partition_responses,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<TopicProduceResponse> for TopicProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -210,10 +289,23 @@ impl NodeEndpoint {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
-        writer.nullable_string(true, self.rack.as_ref())?;
+        writer.nullable_string(true, self.rack.as_deref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for &NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -292,7 +384,42 @@ impl PartitionProduceResponse {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`PartitionProduceResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct PartitionProduceResponseView<'a, RecordErrorsIter> {
+    /// `Index`.
+    pub index: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `BaseOffset`.
+    pub base_offset: i64,
+    /// `LogAppendTimeMs`.
+    pub log_append_time_ms: i64,
+    /// `LogStartOffset`.
+    pub log_start_offset: i64,
+    /// `RecordErrors`.
+    pub record_errors: RecordErrorsIter,
+    /// `ErrorMessage`.
+    pub error_message: Option<&'a str>,
+    /// `CurrentLeader`.
+    pub current_leader: &'a LeaderIdAndEpoch,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, RecordErrorsIter> crate::EncodeAs<PartitionProduceResponse>
+    for PartitionProduceResponseView<'a, RecordErrorsIter>
+where
+    RecordErrorsIter:
+        IntoIterator<Item: crate::EncodeAs<BatchIndexAndErrorMessage>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
+        let record_errors = self.record_errors.into_iter();
         writer.i32(self.index);
         writer.i16(self.error_code);
         writer.i64(self.base_offset);
@@ -301,16 +428,13 @@ impl PartitionProduceResponse {
             writer.i64(self.log_start_offset);
         }
         if version >= 8 {
-            writer.array(flexible, &self.record_errors, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.items(flexible, record_errors, |writer, it| it.encode_as(writer, version))?;
         }
         if version >= 8 {
-            writer.nullable_string(flexible, self.error_message.as_ref())?;
+            writer.nullable_string(flexible, self.error_message.as_deref())?;
         }
         if !(version >= 10) {
-            if self.current_leader != LeaderIdAndEpoch::default() {
+            if *self.current_leader != LeaderIdAndEpoch::default() {
                 return Err(EncodeError::Unsupported {
                     field: "PartitionProduceResponse.CurrentLeader",
                     version,
@@ -318,9 +442,9 @@ impl PartitionProduceResponse {
             }
         }
         if flexible {
-            let mut unknown = self.unknown_tagged_fields.as_slice();
+            let mut unknown = self.unknown_tagged_fields;
             let mut count = unknown.len();
-            let has_current_leader = version >= 10 && self.current_leader != LeaderIdAndEpoch::default();
+            let has_current_leader = version >= 10 && *self.current_leader != LeaderIdAndEpoch::default();
             count += usize::from(has_current_leader);
             writer.tagged_field_count(count)?;
             if has_current_leader {
@@ -338,6 +462,29 @@ impl PartitionProduceResponse {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<PartitionProduceResponse> for &PartitionProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        PartitionProduceResponseView {
+            index: self.index,
+            error_code: self.error_code,
+            base_offset: self.base_offset,
+            log_append_time_ms: self.log_append_time_ms,
+            log_start_offset: self.log_start_offset,
+            record_errors: &self.record_errors,
+            error_message: self.error_message.as_deref(),
+            current_leader: &self.current_leader,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<PartitionProduceResponse> for PartitionProduceResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -382,10 +529,11 @@ impl BatchIndexAndErrorMessage {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.batch_index);
-        writer.nullable_string(flexible, self.batch_index_error_message.as_ref())?;
+        writer.nullable_string(flexible, self.batch_index_error_message.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "BatchIndexAndErrorMessage, tagged fields",
@@ -393,6 +541,18 @@ impl BatchIndexAndErrorMessage {
             });
         }
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<BatchIndexAndErrorMessage> for &BatchIndexAndErrorMessage {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<BatchIndexAndErrorMessage> for BatchIndexAndErrorMessage {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -431,7 +591,20 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for &LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

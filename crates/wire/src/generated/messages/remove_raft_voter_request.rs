@@ -50,11 +50,12 @@ impl Message for RemoveRaftVoterRequest {
     }
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.cluster_id.as_ref())?;
+        writer.nullable_string(true, self.cluster_id.as_deref())?;
         writer.i32(self.voter_id);
         writer.uuid(self.voter_directory_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -37,10 +37,7 @@ impl Message for SaslHandshakeResponse {
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
-        writer.array(false, &self.mechanisms, |writer, it| {
-            writer.string(false, it)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.mechanisms, |writer, it| writer.string(false, it))?;
         Ok(())
     }
 }

@@ -60,8 +60,8 @@ impl Message for ShareAcknowledgeRequest {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.group_id.as_ref())?;
-        writer.nullable_string(true, self.member_id.as_ref())?;
+        writer.nullable_string(true, self.group_id.as_deref())?;
+        writer.nullable_string(true, self.member_id.as_deref())?;
         writer.i32(self.share_session_epoch);
         if version >= 2 {
             writer.bool(self.is_renew_ack);
@@ -73,12 +73,10 @@ impl Message for ShareAcknowledgeRequest {
                 });
             }
         }
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -116,12 +114,10 @@ impl AcknowledgeTopic {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -164,12 +160,10 @@ impl AcknowledgePartition {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
-        writer.array(true, &self.acknowledgement_batches, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.acknowledgement_batches, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -221,7 +215,8 @@ impl AcknowledgementBatch {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

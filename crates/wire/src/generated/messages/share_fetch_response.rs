@@ -63,21 +63,70 @@ impl Message for ShareFetchResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`ShareFetchResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct ShareFetchResponseView<'a, ResponsesIter, NodeEndpointsIter> {
+    /// `ThrottleTimeMs`.
+    pub throttle_time_ms: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `ErrorMessage`.
+    pub error_message: Option<&'a str>,
+    /// `AcquisitionLockTimeoutMs`.
+    pub acquisition_lock_timeout_ms: i32,
+    /// `Responses`.
+    pub responses: ResponsesIter,
+    /// `NodeEndpoints`.
+    pub node_endpoints: NodeEndpointsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, ResponsesIter, NodeEndpointsIter> crate::EncodeAs<ShareFetchResponse>
+    for ShareFetchResponseView<'a, ResponsesIter, NodeEndpointsIter>
+where
+    ResponsesIter:
+        IntoIterator<Item: crate::EncodeAs<ShareFetchableTopicResponse>, IntoIter: ExactSizeIterator>,
+    NodeEndpointsIter: IntoIterator<Item: crate::EncodeAs<NodeEndpoint>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let responses = self.responses.into_iter();
+        let node_endpoints = self.node_endpoints.into_iter();
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.i32(self.acquisition_lock_timeout_ms);
-        writer.array(true, &self.responses, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.node_endpoints, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, responses, |writer, it| it.encode_as(writer, version))?;
+        writer.items(true, node_endpoints, |writer, it| it.encode_as(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ShareFetchResponse> for &ShareFetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        ShareFetchResponseView {
+            throttle_time_ms: self.throttle_time_ms,
+            error_code: self.error_code,
+            error_message: self.error_message.as_deref(),
+            acquisition_lock_timeout_ms: self.acquisition_lock_timeout_ms,
+            responses: &self.responses,
+            node_endpoints: &self.node_endpoints,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ShareFetchResponse> for ShareFetchResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -117,14 +166,51 @@ impl ShareFetchableTopicResponse {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`ShareFetchableTopicResponse`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct ShareFetchableTopicResponseView<'a, PartitionsIter> {
+    /// `TopicId`.
+    pub topic_id: Uuid,
+    /// `Partitions`.
+    pub partitions: PartitionsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, PartitionsIter> crate::EncodeAs<ShareFetchableTopicResponse>
+    for ShareFetchableTopicResponseView<'a, PartitionsIter>
+where
+    PartitionsIter: IntoIterator<Item: crate::EncodeAs<PartitionData>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let partitions = self.partitions.into_iter();
         writer.uuid(self.topic_id);
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.items(true, partitions, |writer, it| it.encode_as(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<ShareFetchableTopicResponse> for &ShareFetchableTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        ShareFetchableTopicResponseView {
+            topic_id: self.topic_id,
+            partitions: &self.partitions,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<ShareFetchableTopicResponse> for ShareFetchableTopicResponse {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -175,10 +261,23 @@ impl NodeEndpoint {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
-        writer.nullable_string(true, self.rack.as_ref())?;
+        writer.nullable_string(true, self.rack.as_deref())?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for &NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<NodeEndpoint> for NodeEndpoint {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -242,30 +341,77 @@ impl PartitionData {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        crate::EncodeAs::encode_as(self, writer, version)
+    }
+}
+
+/// What a [`PartitionData`] says, borrowed from where it is kept: it is written without being built. Lists are
+/// whatever iterates and knows its length.
+pub struct PartitionDataView<'a, AcquiredRecordsIter> {
+    /// `PartitionIndex`.
+    pub partition_index: i32,
+    /// `ErrorCode`.
+    pub error_code: i16,
+    /// `ErrorMessage`.
+    pub error_message: Option<&'a str>,
+    /// `AcknowledgeErrorCode`.
+    pub acknowledge_error_code: i16,
+    /// `AcknowledgeErrorMessage`.
+    pub acknowledge_error_message: Option<&'a str>,
+    /// `CurrentLeader`.
+    pub current_leader: &'a LeaderIdAndEpoch,
+    /// `Records`.
+    pub records: Option<crate::Records<'a>>,
+    /// `AcquiredRecords`.
+    pub acquired_records: AcquiredRecordsIter,
+    /// Tagged fields that this release does not know.
+    pub unknown_tagged_fields: &'a [UnknownTaggedField],
+}
+
+impl<'a, AcquiredRecordsIter> crate::EncodeAs<PartitionData> for PartitionDataView<'a, AcquiredRecordsIter>
+where
+    AcquiredRecordsIter: IntoIterator<Item: crate::EncodeAs<AcquiredRecords>, IntoIter: ExactSizeIterator>,
+{
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let acquired_records = self.acquired_records.into_iter();
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.i16(self.acknowledge_error_code);
-        writer.nullable_string(true, self.acknowledge_error_message.as_ref())?;
+        writer.nullable_string(true, self.acknowledge_error_message.as_deref())?;
         self.current_leader.encode(writer, version)?;
-        match &self.records {
-            Some(it) if !(false) => {
-                writer.bytes(true, it)?;
-            }
-            None if !(false) => {
-                return Err(EncodeError::Null { field: "PartitionData.Records", version });
-            }
-            _ => {
-                writer.nullable_bytes(true, self.records.as_ref())?;
-            }
+        if self.records.is_none() && !(false) {
+            return Err(EncodeError::Null { field: "PartitionData.Records", version });
         }
-        writer.array(true, &self.acquired_records, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_records(true, self.records)?;
+        writer.items(true, acquired_records, |writer, it| it.encode_as(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields;
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<PartitionData> for &PartitionData {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        PartitionDataView {
+            partition_index: self.partition_index,
+            error_code: self.error_code,
+            error_message: self.error_message.as_deref(),
+            acknowledge_error_code: self.acknowledge_error_code,
+            acknowledge_error_message: self.acknowledge_error_message.as_deref(),
+            current_leader: &self.current_leader,
+            records: self.records.as_deref().map(crate::Records::Inline),
+            acquired_records: &self.acquired_records,
+            unknown_tagged_fields: &self.unknown_tagged_fields,
+        }
+        .encode_as(writer, version)
+    }
+}
+
+impl crate::EncodeAs<PartitionData> for PartitionData {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -304,8 +450,21 @@ impl LeaderIdAndEpoch {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for &LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<LeaderIdAndEpoch> for LeaderIdAndEpoch {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }
 
@@ -353,7 +512,20 @@ impl AcquiredRecords {
         writer.i64(self.last_offset);
         writer.i16(self.delivery_count);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
+    }
+}
+
+impl crate::EncodeAs<AcquiredRecords> for &AcquiredRecords {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
+    }
+}
+
+impl crate::EncodeAs<AcquiredRecords> for AcquiredRecords {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        self.encode(writer, version)
     }
 }

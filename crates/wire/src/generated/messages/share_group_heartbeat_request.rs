@@ -61,13 +61,13 @@ impl Message for ShareGroupHeartbeatRequest {
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.nullable_array(true, self.subscribed_topic_names.as_deref(), |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
+            writer.string(true, it)
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -47,12 +47,10 @@ impl Message for StreamsGroupDescribeResponse {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
-        writer.array(true, &self.groups, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.groups, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -92,7 +90,8 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -141,7 +140,8 @@ impl TaskOffset {
         writer.i32(self.partition);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -186,20 +186,12 @@ impl Assignment {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.active_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.standby_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.warmup_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.active_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.standby_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.warmup_tasks, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -242,7 +234,8 @@ impl TaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -282,7 +275,8 @@ impl KeyValue {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -334,12 +328,10 @@ impl TopicInfo {
         writer.string(true, &self.name)?;
         writer.i32(self.partitions);
         writer.i16(self.replication_factor);
-        writer.array(true, &self.topic_configs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_configs, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -382,16 +374,11 @@ impl TopologyDescription {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.subtopologies, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.global_stores, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.subtopologies, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.global_stores, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -433,12 +420,10 @@ impl TopologyDescriptionSubtopology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
-        writer.array(true, &self.nodes, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.nodes, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -497,21 +482,13 @@ impl TopologyDescriptionNode {
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i8(self.node_type);
-        writer.array(true, &self.source_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.sink_topic.as_ref())?;
-        writer.array(true, &self.stores, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.successors, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.source_topics, |writer, it| writer.string(true, it))?;
+        writer.nullable_string(true, self.sink_topic.as_deref())?;
+        writer.array(true, &self.stores, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.successors, |writer, it| writer.string(true, it))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -555,7 +532,8 @@ impl TopologyDescriptionGlobalStore {
         self.source.encode(writer, version)?;
         self.processor.encode(writer, version)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -644,7 +622,7 @@ impl DescribedGroup {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.group_state)?;
         writer.i32(self.group_epoch);
@@ -656,10 +634,7 @@ impl DescribedGroup {
                 it.encode(writer, version)?;
             }
         }
-        writer.array(true, &self.members, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.members, |writer, it| it.encode(writer, version))?;
         writer.i32(self.authorized_operations);
         if version >= 1 {
             match &self.topology_description {
@@ -688,10 +663,11 @@ impl DescribedGroup {
             }
         }
         if version >= 1 {
-            writer.nullable_string(true, self.assignor_name.as_ref())?;
+            writer.nullable_string(true, self.assignor_name.as_deref())?;
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -729,12 +705,11 @@ impl Topology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
-        writer.nullable_array(true, self.subtopologies.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer
+            .nullable_array(true, self.subtopologies.as_deref(), |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -829,8 +804,8 @@ impl Member {
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.string(true, &self.client_id)?;
         writer.string(true, &self.client_host)?;
         writer.i32(self.topology_epoch);
@@ -842,23 +817,15 @@ impl Member {
                 it.encode(writer, version)?;
             }
         }
-        writer.array(true, &self.client_tags, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.task_offsets, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.task_end_offsets, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.client_tags, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.task_offsets, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.task_end_offsets, |writer, it| it.encode(writer, version))?;
         self.assignment.encode(writer, version)?;
         self.target_assignment.encode(writer, version)?;
         writer.bool(self.is_classic);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -912,24 +879,13 @@ impl Subtopology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
-        writer.array(true, &self.source_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_sink_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.state_changelog_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_source_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.source_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.repartition_sink_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.state_changelog_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.repartition_source_topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -110,8 +110,8 @@ impl Message for StreamsGroupHeartbeatRequest {
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
         writer.i32(self.endpoint_information_epoch);
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.i32(self.rebalance_timeout_ms);
         match &self.topology {
             None => writer.absent(),
@@ -120,19 +120,11 @@ impl Message for StreamsGroupHeartbeatRequest {
                 it.encode(writer, version)?;
             }
         }
-        writer.nullable_array(true, self.active_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.standby_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.warmup_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.process_id.as_ref())?;
+        writer.nullable_array(true, self.active_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer
+            .nullable_array(true, self.standby_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer.nullable_array(true, self.warmup_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer.nullable_string(true, self.process_id.as_deref())?;
         match &self.user_endpoint {
             None => writer.absent(),
             Some(it) => {
@@ -140,21 +132,15 @@ impl Message for StreamsGroupHeartbeatRequest {
                 it.encode(writer, version)?;
             }
         }
-        writer.nullable_array(true, self.client_tags.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.task_offsets.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_array(true, self.client_tags.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer.nullable_array(true, self.task_offsets.as_deref(), |writer, it| it.encode(writer, version))?;
         writer.nullable_array(true, self.task_end_offsets.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
+            it.encode(writer, version)
         })?;
         writer.bool(self.shutdown_application);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -194,7 +180,8 @@ impl KeyValue {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -246,12 +233,10 @@ impl TopicInfo {
         writer.string(true, &self.name)?;
         writer.i32(self.partitions);
         writer.i16(self.replication_factor);
-        writer.array(true, &self.topic_configs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_configs, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -291,7 +276,8 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -340,7 +326,8 @@ impl TaskOffset {
         writer.i32(self.partition);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -383,7 +370,8 @@ impl TaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -421,12 +409,10 @@ impl Topology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
-        writer.array(true, &self.subtopologies, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.subtopologies, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -488,32 +474,15 @@ impl Subtopology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
-        writer.array(true, &self.source_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.source_topic_regex, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.state_changelog_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_sink_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_source_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.copartition_groups, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.source_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.source_topic_regex, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.state_changelog_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.repartition_sink_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.repartition_source_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.copartition_groups, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -571,7 +540,8 @@ impl CopartitionGroup {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -111,7 +111,7 @@ impl Message for StreamsGroupHeartbeatResponse {
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
-        writer.nullable_string(true, self.error_message.as_ref())?;
+        writer.nullable_string(true, self.error_message.as_deref())?;
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
         writer.i32(self.heartbeat_interval_ms);
@@ -129,22 +129,11 @@ impl Message for StreamsGroupHeartbeatResponse {
         if version >= 1 {
             writer.i64(self.acceptable_recovery_lag);
         }
-        writer.nullable_array(true, self.status.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.active_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.standby_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_array(true, self.warmup_tasks.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.nullable_array(true, self.status.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer.nullable_array(true, self.active_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer
+            .nullable_array(true, self.standby_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
+        writer.nullable_array(true, self.warmup_tasks.as_deref(), |writer, it| it.encode(writer, version))?;
         if version >= 1 {
             writer.bool(self.topology_description_required);
         } else {
@@ -157,11 +146,11 @@ impl Message for StreamsGroupHeartbeatResponse {
         }
         writer.i32(self.endpoint_information_epoch);
         writer.nullable_array(true, self.partitions_by_user_endpoint.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
+            it.encode(writer, version)
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -201,7 +190,8 @@ impl Status {
         writer.i8(self.status_code);
         writer.string(true, &self.status_detail)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -244,7 +234,8 @@ impl TopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -287,7 +278,8 @@ impl TaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -327,7 +319,8 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -373,16 +366,11 @@ impl EndpointToPartitions {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         self.user_endpoint.encode(writer, version)?;
-        writer.array(true, &self.active_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.standby_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.active_partitions, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.standby_partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -59,7 +59,8 @@ impl Message for StreamsGroupTopologyDescriptionUpdateRequest {
         writer.i32(self.topology_epoch);
         self.topology_description.encode(writer, version)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -102,16 +103,11 @@ impl TopologyDescription {
 
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.subtopologies, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.global_stores, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.subtopologies, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.global_stores, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -153,12 +149,10 @@ impl TopologyDescriptionSubtopology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
-        writer.array(true, &self.nodes, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.nodes, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -217,21 +211,13 @@ impl TopologyDescriptionNode {
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i8(self.node_type);
-        writer.array(true, &self.source_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.sink_topic.as_ref())?;
-        writer.array(true, &self.stores, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.successors, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.source_topics, |writer, it| writer.string(true, it))?;
+        writer.nullable_string(true, self.sink_topic.as_deref())?;
+        writer.array(true, &self.stores, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.successors, |writer, it| writer.string(true, it))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -275,7 +261,8 @@ impl TopologyDescriptionGlobalStore {
         self.source.encode(writer, version)?;
         self.processor.encode(writer, version)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -82,25 +82,23 @@ impl Message for SyncGroupRequest {
         writer.i32(self.generation_id);
         writer.string(flexible, &self.member_id)?;
         if version >= 3 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         } else {
             if self.group_instance_id.is_some() {
                 return Err(EncodeError::Unsupported { field: "SyncGroupRequest.GroupInstanceId", version });
             }
         }
         if version >= 5 {
-            writer.nullable_string(flexible, self.protocol_type.as_ref())?;
+            writer.nullable_string(flexible, self.protocol_type.as_deref())?;
         }
         if version >= 5 {
-            writer.nullable_string(flexible, self.protocol_name.as_ref())?;
+            writer.nullable_string(flexible, self.protocol_name.as_deref())?;
         }
-        writer.array(flexible, &self.assignments, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.assignments, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "SyncGroupRequest, tagged fields", version });
         }
@@ -152,7 +150,8 @@ impl SyncGroupRequestAssignment {
         writer.bytes(flexible, &self.assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "SyncGroupRequestAssignment, tagged fields",

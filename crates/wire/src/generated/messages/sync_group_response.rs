@@ -74,15 +74,16 @@ impl Message for SyncGroupResponse {
         }
         writer.i16(self.error_code);
         if version >= 5 {
-            writer.nullable_string(flexible, self.protocol_type.as_ref())?;
+            writer.nullable_string(flexible, self.protocol_type.as_deref())?;
         }
         if version >= 5 {
-            writer.nullable_string(flexible, self.protocol_name.as_ref())?;
+            writer.nullable_string(flexible, self.protocol_name.as_deref())?;
         }
         writer.bytes(flexible, &self.assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "SyncGroupResponse, tagged fields", version });
         }

@@ -102,7 +102,7 @@ impl Message for TxnOffsetCommitRequest {
             }
         }
         if version >= 3 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         } else {
             if self.group_instance_id.is_some() {
                 return Err(EncodeError::Unsupported {
@@ -111,13 +111,11 @@ impl Message for TxnOffsetCommitRequest {
                 });
             }
         }
-        writer.array(flexible, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.topics, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "TxnOffsetCommitRequest, tagged fields", version });
         }
@@ -180,13 +178,11 @@ impl TxnOffsetCommitRequestTopic {
         if version >= 6 {
             writer.uuid(self.topic_id);
         }
-        writer.array(flexible, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.partitions, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "TxnOffsetCommitRequestTopic, tagged fields",
@@ -252,10 +248,11 @@ impl TxnOffsetCommitRequestPartition {
         if version >= 2 {
             writer.i32(self.committed_leader_epoch);
         }
-        writer.nullable_string(flexible, self.committed_metadata.as_ref())?;
+        writer.nullable_string(flexible, self.committed_metadata.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported {
                 field: "TxnOffsetCommitRequestPartition, tagged fields",

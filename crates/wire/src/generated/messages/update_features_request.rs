@@ -53,10 +53,7 @@ impl Message for UpdateFeaturesRequest {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.timeout_ms);
-        writer.array(true, &self.feature_updates, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.feature_updates, |writer, it| it.encode(writer, version))?;
         if version >= 1 {
             writer.bool(self.validate_only);
         } else {
@@ -68,7 +65,8 @@ impl Message for UpdateFeaturesRequest {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -138,7 +136,8 @@ impl FeatureUpdateKey {
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -62,17 +62,15 @@ impl Message for UpdateRaftVoterRequest {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.cluster_id.as_ref())?;
+        writer.nullable_string(true, self.cluster_id.as_deref())?;
         writer.i32(self.current_leader_epoch);
         writer.i32(self.voter_id);
         writer.uuid(self.voter_directory_id);
-        writer.array(true, &self.listeners, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.listeners, |writer, it| it.encode(writer, version))?;
         self.k_raft_version_feature.encode(writer, version)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -116,7 +114,8 @@ impl Listener {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -160,7 +159,8 @@ impl KRaftVersionFeature {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

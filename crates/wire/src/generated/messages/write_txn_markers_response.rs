@@ -39,12 +39,10 @@ impl Message for WriteTxnMarkersResponse {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.markers, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.markers, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -82,12 +80,10 @@ impl WritableTxnMarkerResult {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i64(self.producer_id);
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -130,12 +126,10 @@ impl WritableTxnMarkerTopicResult {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
-        writer.array(true, &self.partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -179,7 +173,8 @@ impl WritableTxnMarkerPartitionResult {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -38,11 +38,8 @@ impl Message for ConsumerProtocolAssignment {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(false, &self.assigned_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.nullable_bytes(false, self.user_data.as_ref())?;
+        writer.array(false, &self.assigned_partitions, |writer, it| it.encode(writer, version))?;
+        writer.nullable_bytes(false, self.user_data.as_deref())?;
         Ok(())
     }
 }
@@ -136,22 +133,16 @@ impl Message for ConsumerProtocolSubscription {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(false, &self.topics, |writer, it| {
-            writer.string(false, it)?;
-            Ok(())
-        })?;
-        writer.nullable_bytes(false, self.user_data.as_ref())?;
+        writer.array(false, &self.topics, |writer, it| writer.string(false, it))?;
+        writer.nullable_bytes(false, self.user_data.as_deref())?;
         if version >= 1 {
-            writer.array(false, &self.owned_partitions, |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
-            })?;
+            writer.array(false, &self.owned_partitions, |writer, it| it.encode(writer, version))?;
         }
         if version >= 2 {
             writer.i32(self.generation_id);
         }
         if version >= 3 {
-            writer.nullable_string(false, self.rack_id.as_ref())?;
+            writer.nullable_string(false, self.rack_id.as_deref())?;
         }
         Ok(())
     }

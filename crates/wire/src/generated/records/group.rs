@@ -332,18 +332,16 @@ impl Message for GroupMetadataValue {
         let flexible = version >= 4;
         writer.string(flexible, &self.protocol_type)?;
         writer.i32(self.generation);
-        writer.nullable_string(flexible, self.protocol.as_ref())?;
-        writer.nullable_string(flexible, self.leader.as_ref())?;
+        writer.nullable_string(flexible, self.protocol.as_deref())?;
+        writer.nullable_string(flexible, self.leader.as_deref())?;
         if version >= 2 {
             writer.i64(self.current_state_timestamp);
         }
-        writer.array(flexible, &self.members, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(flexible, &self.members, |writer, it| it.encode(writer, version))?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "GroupMetadataValue, tagged fields", version });
         }
@@ -421,7 +419,7 @@ impl MemberMetadata {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         if version >= 3 {
-            writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
+            writer.nullable_string(flexible, self.group_instance_id.as_deref())?;
         }
         writer.string(flexible, &self.client_id)?;
         writer.string(flexible, &self.client_host)?;
@@ -433,7 +431,8 @@ impl MemberMetadata {
         writer.bytes(flexible, &self.assignment)?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "MemberMetadata, tagged fields", version });
         }
@@ -605,12 +604,10 @@ impl Message for ConsumerGroupPartitionMetadataValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -662,12 +659,10 @@ impl TopicMetadata {
         writer.uuid(self.topic_id);
         writer.string(true, &self.topic_name)?;
         writer.i32(self.num_partitions);
-        writer.array(true, &self.partition_metadata, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.partition_metadata, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -705,12 +700,10 @@ impl PartitionMetadata {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
-        writer.array(true, &self.racks, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.racks, |writer, it| writer.string(true, it))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -832,17 +825,14 @@ impl Message for ConsumerGroupMemberMetadataValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.string(true, &self.client_id)?;
         writer.string(true, &self.client_host)?;
-        writer.array(true, &self.subscribed_topic_names, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.nullable_string(true, self.subscribed_topic_regex.as_ref())?;
+        writer.array(true, &self.subscribed_topic_names, |writer, it| writer.string(true, it))?;
+        writer.nullable_string(true, self.subscribed_topic_regex.as_deref())?;
         writer.i32(self.rebalance_timeout_ms);
-        writer.nullable_string(true, self.server_assignor.as_ref())?;
+        writer.nullable_string(true, self.server_assignor.as_deref())?;
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
         let has_classic_member_metadata =
@@ -904,12 +894,10 @@ impl ClassicMemberMetadata {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.session_timeout_ms);
-        writer.array(true, &self.supported_protocols, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.supported_protocols, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -949,7 +937,8 @@ impl ClassicProtocol {
         writer.string(true, &self.name)?;
         writer.bytes(true, &self.metadata)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1131,12 +1120,10 @@ impl Message for ConsumerGroupTargetAssignmentMemberValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.topic_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1183,7 +1170,8 @@ impl ConsumerGroupTargetAssignmentMemberTopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1287,16 +1275,11 @@ impl Message for ConsumerGroupCurrentMemberAssignmentValue {
         writer.i32(self.member_epoch);
         writer.i32(self.previous_member_epoch);
         writer.i8(self.state);
-        writer.array(true, &self.assigned_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.partitions_pending_revocation, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.assigned_partitions, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.partitions_pending_revocation, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1353,7 +1336,7 @@ impl ConsumerGroupCurrentMemberAssignmentTopicPartitions {
         })?;
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
-        let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
+        let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !(it.is_empty()));
         count += usize::from(has_assignment_epochs);
         writer.tagged_field_count(count)?;
         if has_assignment_epochs {
@@ -1459,15 +1442,13 @@ impl Message for ShareGroupMemberMetadataValue {
     }
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.string(true, &self.client_id)?;
         writer.string(true, &self.client_host)?;
-        writer.array(true, &self.subscribed_topic_names, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.subscribed_topic_names, |writer, it| writer.string(true, it))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1547,7 +1528,8 @@ impl Message for ShareGroupMetadataValue {
         writer.i32(self.epoch);
         writer.i64(self.metadata_hash);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1728,12 +1710,10 @@ impl Message for ShareGroupTargetAssignmentMemberValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.topic_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1780,7 +1760,8 @@ impl ShareGroupTargetAssignmentMemberTopicPartition {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1878,12 +1859,10 @@ impl Message for ShareGroupCurrentMemberAssignmentValue {
         writer.i32(self.member_epoch);
         writer.i32(self.previous_member_epoch);
         writer.i8(self.state);
-        writer.array(true, &self.assigned_partitions, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.assigned_partitions, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -1930,7 +1909,8 @@ impl ShareGroupCurrentMemberAssignmentTopicPartitions {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2016,20 +1996,12 @@ impl Message for ShareGroupStatePartitionMetadataValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.initializing_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.initialized_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.deleting_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.initializing_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.initialized_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.deleting_topics, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2081,7 +2053,8 @@ impl TopicPartitionsInfo {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2125,7 +2098,8 @@ impl ShareGroupStatePartitionMetadataTopicInfo {
         writer.uuid(self.topic_id);
         writer.string(true, &self.topic_name)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2214,14 +2188,12 @@ impl Message for ConsumerGroupRegularExpressionValue {
     }
 
     fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topics, |writer, it| writer.string(true, it))?;
         writer.i64(self.version);
         writer.i64(self.timestamp);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2340,7 +2312,7 @@ impl Message for StreamsGroupMetadataValue {
         let has_validated_topology_epoch = self.validated_topology_epoch != -1;
         count += usize::from(has_validated_topology_epoch);
         let has_last_assignment_configs =
-            self.last_assignment_configs.as_ref().is_none_or(|it| !it.is_empty());
+            self.last_assignment_configs.as_ref().is_none_or(|it| !(it.is_empty()));
         count += usize::from(has_last_assignment_configs);
         let has_stored_description_topology_epoch = self.stored_description_topology_epoch != -1;
         count += usize::from(has_stored_description_topology_epoch);
@@ -2358,8 +2330,7 @@ impl Message for StreamsGroupMetadataValue {
             writer.unknown_tagged_fields(&mut unknown, 1)?;
             writer.tagged_field(1, |writer| {
                 writer.nullable_array(true, self.last_assignment_configs.as_deref(), |writer, it| {
-                    it.encode(writer, version)?;
-                    Ok(())
+                    it.encode(writer, version)
                 })?;
                 Ok(())
             })?;
@@ -2418,7 +2389,8 @@ impl LastAssignmentConfig {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2531,8 +2503,8 @@ impl Message for StreamsGroupMemberMetadataValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.nullable_string(true, self.instance_id.as_ref())?;
-        writer.nullable_string(true, self.rack_id.as_ref())?;
+        writer.nullable_string(true, self.instance_id.as_deref())?;
+        writer.nullable_string(true, self.rack_id.as_deref())?;
         writer.string(true, &self.client_id)?;
         writer.string(true, &self.client_host)?;
         writer.i32(self.rebalance_timeout_ms);
@@ -2545,12 +2517,10 @@ impl Message for StreamsGroupMemberMetadataValue {
                 it.encode(writer, version)?;
             }
         }
-        writer.array(true, &self.client_tags, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.client_tags, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2590,7 +2560,8 @@ impl Endpoint {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2630,7 +2601,8 @@ impl KeyValue {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2821,20 +2793,12 @@ impl Message for StreamsGroupTargetAssignmentMemberValue {
     }
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        writer.array(true, &self.active_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.standby_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.warmup_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.active_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.standby_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.warmup_tasks, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -2881,7 +2845,8 @@ impl StreamsGroupTargetAssignmentMemberTaskIds {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3003,32 +2968,16 @@ impl Message for StreamsGroupCurrentMemberAssignmentValue {
         writer.i32(self.member_epoch);
         writer.i32(self.previous_member_epoch);
         writer.i8(self.state);
-        writer.array(true, &self.active_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.standby_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.warmup_tasks, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.active_tasks_pending_revocation, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.standby_tasks_pending_revocation, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.warmup_tasks_pending_revocation, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.active_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.standby_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.warmup_tasks, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.active_tasks_pending_revocation, |writer, it| it.encode(writer, version))?;
+        writer
+            .array(true, &self.standby_tasks_pending_revocation, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.warmup_tasks_pending_revocation, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3085,7 +3034,7 @@ impl StreamsGroupCurrentMemberAssignmentTaskIds {
         })?;
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
-        let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !it.is_empty());
+        let has_assignment_epochs = self.assignment_epochs.as_ref().is_none_or(|it| !(it.is_empty()));
         count += usize::from(has_assignment_epochs);
         writer.tagged_field_count(count)?;
         if has_assignment_epochs {
@@ -3176,12 +3125,10 @@ impl Message for StreamsGroupTopologyValue {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
-        writer.array(true, &self.subtopologies, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.subtopologies, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3221,7 +3168,8 @@ impl TopicConfig {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3273,12 +3221,10 @@ impl StreamsGroupTopologyTopicInfo {
         writer.string(true, &self.name)?;
         writer.i32(self.partitions);
         writer.i16(self.replication_factor);
-        writer.array(true, &self.topic_configs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.topic_configs, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3342,32 +3288,15 @@ impl Subtopology {
     /// Writes the structure in the layout of a version.
     pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
-        writer.array(true, &self.source_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.source_topic_regex, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.state_changelog_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_sink_topics, |writer, it| {
-            writer.string(true, it)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.repartition_source_topics, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
-        writer.array(true, &self.copartition_groups, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.source_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.source_topic_regex, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.state_changelog_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.repartition_sink_topics, |writer, it| writer.string(true, it))?;
+        writer.array(true, &self.repartition_source_topics, |writer, it| it.encode(writer, version))?;
+        writer.array(true, &self.copartition_groups, |writer, it| it.encode(writer, version))?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -3425,7 +3354,8 @@ impl CopartitionGroup {
             Ok(())
         })?;
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -61,10 +61,11 @@ impl Message for RequestHeader {
         writer.i16(self.request_api_key);
         writer.i16(self.request_api_version);
         writer.i32(self.correlation_id);
-        writer.nullable_string(false, self.client_id.as_ref())?;
+        writer.nullable_string(false, self.client_id.as_deref())?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "RequestHeader, tagged fields", version });
         }
@@ -114,7 +115,8 @@ impl Message for ResponseHeader {
         writer.i32(self.correlation_id);
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "ResponseHeader, tagged fields", version });
         }

@@ -100,16 +100,16 @@ impl Message for QuorumStateData {
         }
         if version <= 0 {
             writer.nullable_array(true, self.current_voters.as_deref(), |writer, it| {
-                it.encode(writer, version)?;
-                Ok(())
+                it.encode(writer, version)
             })?;
         } else {
-            if self.current_voters.as_ref().is_none_or(|it| !it.is_empty()) {
+            if self.current_voters.as_ref().is_none_or(|it| !(it.is_empty())) {
                 return Err(EncodeError::Unsupported { field: "QuorumStateData.CurrentVoters", version });
             }
         }
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -145,7 +145,8 @@ impl Voter {
     pub fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.voter_id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

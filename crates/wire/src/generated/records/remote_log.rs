@@ -95,12 +95,9 @@ impl Message for RemoteLogSegmentMetadataRecord {
         writer.i32(self.broker_id);
         writer.i64(self.max_timestamp_ms);
         writer.i64(self.event_timestamp_ms);
-        writer.array(true, &self.segment_leader_epochs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.segment_leader_epochs, |writer, it| it.encode(writer, version))?;
         writer.i32(self.segment_size_in_bytes);
-        writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
+        writer.nullable_bytes(true, self.custom_metadata.as_deref())?;
         writer.i8(self.remote_log_segment_state);
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
@@ -158,7 +155,8 @@ impl RemoteLogSegmentMetadataRemoteLogSegmentIdEntry {
         self.topic_id_partition.encode(writer, version)?;
         writer.uuid(self.id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -202,7 +200,8 @@ impl RemoteLogSegmentMetadataSegmentLeaderEpochEntry {
         writer.i32(self.leader_epoch);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -251,7 +250,8 @@ impl RemoteLogSegmentMetadataTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -314,10 +314,11 @@ impl Message for RemoteLogSegmentMetadataUpdateRecord {
         self.remote_log_segment_id.encode(writer, version)?;
         writer.i32(self.broker_id);
         writer.i64(self.event_timestamp_ms);
-        writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
+        writer.nullable_bytes(true, self.custom_metadata.as_deref())?;
         writer.i8(self.remote_log_segment_state);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -361,7 +362,8 @@ impl RemoteLogSegmentMetadataUpdateRemoteLogSegmentIdEntry {
         self.topic_id_partition.encode(writer, version)?;
         writer.uuid(self.id);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -410,7 +412,8 @@ impl RemoteLogSegmentMetadataUpdateTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -470,7 +473,8 @@ impl Message for RemotePartitionDeleteMetadataRecord {
         writer.i64(self.event_timestamp_ms);
         writer.i8(self.remote_partition_delete_state);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -519,7 +523,8 @@ impl RemotePartitionDeleteMetadataTopicIdPartitionEntry {
         writer.uuid(self.id);
         writer.i32(self.partition);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -615,12 +620,9 @@ impl Message for RemoteLogSegmentMetadataSnapshotRecord {
         writer.i32(self.broker_id);
         writer.i64(self.max_timestamp_ms);
         writer.i64(self.event_timestamp_ms);
-        writer.array(true, &self.segment_leader_epochs, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.segment_leader_epochs, |writer, it| it.encode(writer, version))?;
         writer.i32(self.segment_size_in_bytes);
-        writer.nullable_bytes(true, self.custom_metadata.as_ref())?;
+        writer.nullable_bytes(true, self.custom_metadata.as_deref())?;
         writer.i8(self.remote_log_segment_state);
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
@@ -678,7 +680,8 @@ impl RemoteLogSegmentMetadataSnapshotSegmentLeaderEpochEntry {
         writer.i32(self.leader_epoch);
         writer.i64(self.offset);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -123,10 +123,7 @@ impl Message for ShareSnapshotValue {
         writer.i64(self.start_offset);
         writer.i64(self.create_timestamp);
         writer.i64(self.write_timestamp);
-        writer.array(true, &self.state_batches, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.state_batches, |writer, it| it.encode(writer, version))?;
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
         let has_delivery_complete_count = self.delivery_complete_count != -1;
@@ -193,7 +190,8 @@ impl ShareSnapshotStateBatch {
         writer.i8(self.delivery_state);
         writer.i16(self.delivery_count);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }
@@ -302,10 +300,7 @@ impl Message for ShareUpdateValue {
         writer.i32(self.snapshot_epoch);
         writer.i32(self.leader_epoch);
         writer.i64(self.start_offset);
-        writer.array(true, &self.state_batches, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(true, &self.state_batches, |writer, it| it.encode(writer, version))?;
         let mut unknown = self.unknown_tagged_fields.as_slice();
         let mut count = unknown.len();
         let has_delivery_complete_count = self.delivery_complete_count != -1;
@@ -372,7 +367,8 @@ impl ShareUpdateStateBatch {
         writer.i8(self.delivery_state);
         writer.i16(self.delivery_count);
         writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-        writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+        let mut unknown = self.unknown_tagged_fields.as_slice();
+        writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         Ok(())
     }
 }

@@ -35,10 +35,7 @@ impl Message for ProducerSnapshot {
 
     fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
         writer.u32(self.crc);
-        writer.array(false, &self.producer_entries, |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
-        })?;
+        writer.array(false, &self.producer_entries, |writer, it| it.encode(writer, version))?;
         Ok(())
     }
 }

@@ -164,8 +164,7 @@ impl Message for TransactionLogValue {
         writer.i32(self.transaction_timeout_ms);
         writer.i8(self.transaction_status);
         writer.nullable_array(flexible, self.transaction_partitions.as_deref(), |writer, it| {
-            it.encode(writer, version)?;
-            Ok(())
+            it.encode(writer, version)
         })?;
         writer.i64(self.transaction_last_update_timestamp_ms);
         writer.i64(self.transaction_start_timestamp_ms);
@@ -272,7 +271,8 @@ impl PartitionsSchema {
         })?;
         if flexible {
             writer.tagged_field_count(self.unknown_tagged_fields.len())?;
-            writer.unknown_tagged_fields(&mut self.unknown_tagged_fields.as_slice(), u32::MAX)?;
+            let mut unknown = self.unknown_tagged_fields.as_slice();
+            writer.unknown_tagged_fields(&mut unknown, u32::MAX)?;
         } else if !self.unknown_tagged_fields.is_empty() {
             return Err(EncodeError::Unsupported { field: "PartitionsSchema, tagged fields", version });
         }
