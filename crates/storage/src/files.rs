@@ -63,6 +63,7 @@ impl Directory {
             _ if is_full(error) => StorageError::Full { path: path.to_owned() },
             io::ErrorKind::NotFound => damage("missing"),
             io::ErrorKind::UnexpectedEof => damage("ends early"),
+            io::ErrorKind::InvalidData => damage(&error.to_string()),
             _ => self.fail_for_good(path, error),
         }
     }

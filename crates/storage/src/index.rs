@@ -231,7 +231,11 @@ impl<E: Entry> Index<E> {
             return Ok(());
         }
         if state.pending.len() >= PENDING_MAX {
-            self.write(files, &mut state)?;
+            match self.write(files, &mut state) {
+                // They wait in memory: the batch that they are about is in the log.
+                Err(StorageError::Full { .. }) => {}
+                other => other?,
+            }
         }
         state.pending.push(entry);
         state.last = Some(entry);
@@ -250,7 +254,8 @@ impl<E: Entry> Index<E> {
         for entry in &state.pending {
             entry.encode(&mut bytes);
         }
-        let file = files.open(self.name(), Open::Create)?;
+        // A file that is begun may have content from before.
+        let file = files.open(self.name(), if in_file == 0 { Open::Truncate } else { Open::Create })?;
         let end = u64::from(in_file) * E::BYTES as u64;
         files.of(self.name(), file.write_all_at(&bytes, end))?;
         state.in_file = Some(in_file + state.pending.len() as u32);

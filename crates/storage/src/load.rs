@@ -2,18 +2,26 @@
 //! checked, and what it had made durable must be there (`LogLoader`).
 
 use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use ottla_base::Offset;
+use ottla_base::{LeaderEpoch, Offset};
 use ottla_host::disk::Open;
+use ottla_record::BatchView;
 
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile, Standing};
 use crate::files::LogFiles;
 use crate::index::Sync;
+use crate::leader_epochs::{EpochChange, LEADER_EPOCH_CHECKPOINT, LeaderEpochs};
 use crate::log::{LastShutdown, OpenLog};
+use crate::producer_state::{
+    CompletedTransaction, ProducerRules, ProducerStates, SnapshotFiles, SnapshotSync, marker_of, snapshot,
+};
 use crate::scan::{BatchAt, Depth, Scan, Step, Torn};
 use crate::segment::{IndexPace, Segment, floor};
+use crate::transaction_index::AbortedTransaction;
 
 /// A log as it was found on the disk, repaired.
 #[derive(Debug)]
@@ -23,6 +31,10 @@ pub(crate) struct Loaded {
     pub(crate) log_start: Offset,
     pub(crate) end: Offset,
     pub(crate) recovery_point: Offset,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) epochs_changed: bool,
+    pub(crate) producers: ProducerStates,
+    pub(crate) snapshots: SnapshotFiles,
 }
 
 /// Opens what is in the log's directory.
@@ -30,42 +42,40 @@ pub(crate) fn load(files: &LogFiles, open: &OpenLog) -> Result<Loaded, StorageEr
     let mut names = list(files)?;
     finish_interrupted(files, &mut names)?;
     let mut segments = segments_of(files, open, &mut names)?;
-    let end = match open.last_shutdown {
+    if segments.is_empty() && open.recovery_point > open.log_start {
+        return Err(missing(files, open.log_start, open.recovery_point));
+    }
+    let path = files.path();
+    let mut loading = Loading {
+        files,
+        open,
+        epochs: LeaderEpochs::default(),
+        epochs_changed: false,
+        producers: ProducerStates::new(open.producers),
+        snapshots: files.result(&path, SnapshotFiles::open(files.disk(), path.to_path_buf()))?,
+    };
+    loading.read_epochs(&segments)?;
+    let clean_end = match open.last_shutdown {
         LastShutdown::Clean => clean_end(files, &segments)?,
         LastShutdown::Unclean => None,
     };
-    let end = match end {
+    let end = match clean_end {
         Some(end) => end,
-        None => recover(files, open, &mut segments)?,
-    };
-    let Some(first) = segments.first() else {
-        if open.recovery_point > open.log_start {
-            return Err(missing(files, open.log_start, open.recovery_point));
-        }
-        return Ok(empty(open.log_start));
+        None => loading.recover(&mut segments)?,
     };
     if end < open.log_start {
         // Records below the log start were deleted, and what came after them was not durable.
-        tracing::warn!(path = %files.path().display(), %end, log_start = %open.log_start, "the log ends before it starts, deleting all segments");
-        for segment in &segments {
-            remove(files, segment)?;
+        tracing::warn!(
+            path = %path.display(), %end, log_start = %open.log_start,
+            "the log ends before it starts, deleting all segments"
+        );
+        for segment in segments.drain(..) {
+            remove(files, &segment)?;
         }
-        return Ok(empty(open.log_start));
-    }
-    if end < open.recovery_point {
+    } else if end < open.recovery_point {
         return Err(missing(files, end, open.recovery_point));
     }
-    let log_start = open.log_start.max(first.base());
-    Ok(Loaded { log_start, end, recovery_point: open.recovery_point.max(log_start), segments })
-}
-
-fn empty(start: Offset) -> Loaded {
-    Loaded {
-        segments: vec![Arc::new(Segment::empty(start))],
-        log_start: start,
-        end: start,
-        recovery_point: start,
-    }
+    loading.finish(segments, end)
 }
 
 fn missing(files: &LogFiles, end: Offset, recovery_point: Offset) -> StorageError {
@@ -75,6 +85,246 @@ fn missing(files: &LogFiles, end: Offset, recovery_point: Offset) -> StorageErro
         reason: format!("records up to {recovery_point} had been made durable, but the log ends at {end}"),
     }
 }
+
+/// What is found out about a log while its segments are read.
+struct Loading<'a> {
+    files: &'a LogFiles,
+    open: &'a OpenLog,
+    epochs: LeaderEpochs,
+    epochs_changed: bool,
+    producers: ProducerStates,
+    snapshots: SnapshotFiles,
+}
+
+impl Loading<'_> {
+    /// Reads the leader epochs; makes them anew from the log if the file is damaged.
+    fn read_epochs(&mut self, segments: &[Arc<Segment>]) -> Result<(), StorageError> {
+        let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
+        match LeaderEpochs::read(&self.files.disk(), &path) {
+            Ok(epochs) => self.epochs = epochs,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::warn!(path = %path.display(), %error, "leader epochs are damaged, reading the log for them");
+                self.epochs_changed = true;
+                for segment in segments {
+                    // Whether it is whole is for others to say.
+                    let _ = segment.walk(self.files, Depth::Headers, 0..segment.len(), |batch, _| {
+                        self.note_epoch(batch);
+                        Ok(())
+                    });
+                }
+            }
+            Err(error) => return self.files.result(&path, Err(error)),
+        }
+        Ok(())
+    }
+
+    fn note_epoch(&mut self, batch: &BatchAt) {
+        let newer = self.epochs.latest().is_none_or(|latest| batch.leader_epoch > latest.epoch);
+        if newer && batch.leader_epoch >= LeaderEpoch(0) {
+            self.epochs_changed |=
+                self.epochs.assign(batch.leader_epoch, batch.base_offset) == EpochChange::Added;
+        }
+    }
+
+    /// Reads and checks everything that may not have been durable, makes its indexes anew, and cuts it where it is
+    /// torn. Gives the end.
+    fn recover(&mut self, segments: &mut Vec<Arc<Segment>>) -> Result<Offset, StorageError> {
+        let (files, open) = (self.files, self.open);
+        let first = floor(segments, open.recovery_point).unwrap_or(0);
+        let Some(base) = segments.get(first).map(|segment| segment.base()) else { return Ok(open.log_start) };
+        let before = open.log_start.min(base)..base;
+        reload_producers(files, segments, before, &mut self.producers, &mut self.snapshots)?;
+        let mut end = base;
+        for at in first..segments.len() {
+            let segment = segments[at].clone();
+            tracing::info!(
+                partition = %open.partition, base = %segment.base(), bytes = segment.len(),
+                segment = at - first + 1, of = segments.len() - first, "recovering a segment"
+            );
+            end = segment.base();
+            self.producers.set_end_offset(end);
+            if at > first {
+                let taken = self.snapshots.take(&self.producers, SnapshotSync::Later);
+                files.result(&self.snapshots.path(end), taken)?;
+            }
+            let torn = self.recover_segment(&segment, &mut end)?;
+            let Some(torn) = torn else { continue };
+            if end < open.recovery_point {
+                return Err(files.corrupt(segment.log_name(), u64::from(torn.position), torn.reason));
+            }
+            cut(files, &segment, torn.position)?;
+            tracing::warn!(
+                partition = %open.partition, base = %segment.base(), position = torn.position, reason = torn.reason,
+                %end, segments_after = segments.len() - at - 1, "the log is torn, cutting it there"
+            );
+            for after in segments.drain(at + 1..) {
+                remove(files, &after)?;
+            }
+            break;
+        }
+        self.producers.set_end_offset(end);
+        Ok(end)
+    }
+
+    /// Reads and checks one segment and makes its indexes anew. Gives where it is torn.
+    fn recover_segment(&mut self, segment: &Segment, end: &mut Offset) -> Result<Option<Torn>, StorageError> {
+        let (files, name) = (self.files, segment.log_name());
+        segment.reset_indexes(files)?;
+        segment.reset_transactions(files)?;
+        let file = segment.log(files)?;
+        let mut scan = Scan::new(files, name, &file, Depth::Checksums, 0..segment.len(), segment.base());
+        let mut pace = IndexPace::default();
+        let torn = loop {
+            match scan.next()? {
+                Step::Batch(batch) => {
+                    let indexed = pace.step(batch.size, files.index_interval_bytes());
+                    segment.index(files, &batch, indexed)?;
+                    self.note_epoch(&batch);
+                    let completed = replay(files, name, &mut self.producers, &batch, &mut scan)?;
+                    if let Some(completed) = completed.filter(|it| it.aborted) {
+                        segment.add_aborted(files, &AbortedTransaction::from(&completed))?;
+                    }
+                    *end = batch.end_offset();
+                }
+                Step::End => break None,
+                Step::Torn(torn) => break Some(torn),
+            }
+        };
+        segment.recovered(scan.position());
+        segment.seal(files)?;
+        segment.flush_indexes(files, Sync::No)?;
+        Ok(torn)
+    }
+
+    /// Makes what was found agree with where the log begins and ends.
+    fn finish(mut self, mut segments: Vec<Arc<Segment>>, end: Offset) -> Result<Loaded, StorageError> {
+        let (files, open) = (self.files, self.open);
+        let (log_start, end) = match segments.first() {
+            Some(first) => (open.log_start.max(first.base()), end),
+            None => {
+                segments.push(Arc::new(Segment::empty(open.log_start)));
+                (open.log_start, open.log_start)
+            }
+        };
+        for change in [self.epochs.truncate_from_end(end), self.epochs.truncate_from_start(log_start)] {
+            self.epochs_changed |= change != EpochChange::None;
+        }
+        let bases: BTreeSet<Offset> = segments.iter().map(|segment| segment.base()).collect();
+        let path = files.path();
+        files.result(&path, self.snapshots.remove_strays(&bases))?;
+        reload_producers(files, &segments, log_start..end, &mut self.producers, &mut self.snapshots)?;
+        Ok(Loaded {
+            log_start,
+            end,
+            recovery_point: open.recovery_point.clamp(log_start, end),
+            segments,
+            epochs: self.epochs,
+            epochs_changed: self.epochs_changed,
+            producers: self.producers,
+            snapshots: self.snapshots,
+        })
+    }
+}
+
+/// Cuts the file of a segment at `len`.
+fn cut(files: &LogFiles, segment: &Segment, len: u32) -> Result<(), StorageError> {
+    let file = files.open(segment.log_name(), Open::Write)?;
+    files.of(segment.log_name(), file.set_len(u64::from(len)))
+}
+
+/// Brings the producers to the end of `offsets`, where the log ends: from the newest snapshot, and from the log after
+/// it. Snapshots that are not of these offsets go.
+pub(crate) fn reload_producers(
+    files: &LogFiles,
+    segments: &[Arc<Segment>],
+    offsets: Range<Offset>,
+    producers: &mut ProducerStates,
+    snapshots: &mut SnapshotFiles,
+) -> Result<(), StorageError> {
+    let now = files.host.wall_clock();
+    let loaded = snapshots.truncate_and_reload(producers, offsets.start, offsets.end, now);
+    files.result(&files.path(), loaded)?;
+    replay_between(files, segments, producers.end_offset().max(offsets.start)..offsets.end, producers)?;
+    producers.set_end_offset(offsets.end);
+    Ok(())
+}
+
+/// Takes in what the log has at `offsets`.
+fn replay_between(
+    files: &LogFiles,
+    segments: &[Arc<Segment>],
+    offsets: Range<Offset>,
+    producers: &mut ProducerStates,
+) -> Result<(), StorageError> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let first = floor(segments, offsets.start).unwrap_or(0);
+    for segment in segments[first..].iter().take_while(|segment| segment.base() < offsets.end) {
+        let Some(start) = segment.find(files, offsets.start)? else { continue };
+        let positions = start.position..segment.len();
+        segment.walk(files, Depth::Headers, positions, |batch, scan| {
+            if batch.base_offset >= offsets.start && batch.end_offset() <= offsets.end {
+                replay(files, segment.log_name(), producers, batch, scan)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes in a batch that is in the log.
+fn replay(
+    files: &LogFiles,
+    name: FileName,
+    producers: &mut ProducerStates,
+    batch: &BatchAt,
+    scan: &mut Scan<'_>,
+) -> Result<Option<CompletedTransaction>, StorageError> {
+    let Some(header) = batch.header.filter(|header| header.has_producer_id()) else { return Ok(None) };
+    let marker = if header.is_control() {
+        let bytes = scan.batch_bytes(batch)?;
+        let marker = BatchView::new(bytes).and_then(|view| marker_of(&view));
+        marker.map_err(|error| files.corrupt(name, u64::from(batch.position), error.to_string()))?
+    } else {
+        None
+    };
+    Ok(producers.apply(&header, marker))
+}
+
+/// Makes the transaction index of the segment at `at` anew: from the newest snapshot at or before it and from the log
+/// after that.
+pub(crate) fn rebuild_transactions(
+    files: &LogFiles,
+    segments: &[Arc<Segment>],
+    at: usize,
+) -> Result<(), StorageError> {
+    let segment = &segments[at];
+    let mut producers = ProducerStates::new(ProducerRules::default());
+    let mut start = segments[0].base();
+    for earlier in segments[..=at].iter().rev() {
+        let path = files.path_of(FileName::live(earlier.base(), SegmentFile::Snapshot));
+        let Ok(content) = files.disk().read(&path, SNAPSHOT_BYTES_MAX) else { continue };
+        let Ok(entries) = snapshot::decode(&content) else { continue };
+        for (producer_id, entry) in entries {
+            producers.restore(producer_id, entry);
+        }
+        start = earlier.base();
+        break;
+    }
+    replay_between(files, segments, start..segment.base(), &mut producers)?;
+    segment.reset_transactions(files)?;
+    segment.walk(files, Depth::Headers, 0..segment.len(), |batch, scan| {
+        let completed = replay(files, segment.log_name(), &mut producers, batch, scan)?;
+        match completed.filter(|it| it.aborted) {
+            Some(completed) => segment.add_aborted(files, &AbortedTransaction::from(&completed)),
+            None => Ok(()),
+        }
+    })
+}
+
+/// The longest snapshot that is read to repair an index.
+const SNAPSHOT_BYTES_MAX: u64 = 512 << 20;
 
 /// The files of segments, live or not.
 fn list(files: &LogFiles) -> Result<BTreeSet<FileName>, StorageError> {
@@ -206,7 +456,7 @@ fn segments_of(
 /// the end of the file.
 fn clean_end(files: &LogFiles, segments: &[Arc<Segment>]) -> Result<Option<Offset>, StorageError> {
     let Some(active) = segments.last() else { return Ok(None) };
-    match active.tail_end(files) {
+    match active.tail_end(files).and_then(|end| active.largest(files).map(|_| end)) {
         Ok(end) => Ok(Some(end)),
         Err(StorageError::Corrupt { path, position, reason }) => {
             tracing::warn!(path = %path.display(), position, reason, "a log that was closed is damaged, recovering it");
@@ -214,75 +464,6 @@ fn clean_end(files: &LogFiles, segments: &[Arc<Segment>]) -> Result<Option<Offse
         }
         Err(error) => Err(error),
     }
-}
-
-/// Reads and checks everything that may not have been durable, makes its indexes anew, and cuts it where it is torn.
-/// Gives the end.
-fn recover(
-    files: &LogFiles,
-    open: &OpenLog,
-    segments: &mut Vec<Arc<Segment>>,
-) -> Result<Offset, StorageError> {
-    let first = floor(segments, open.recovery_point).unwrap_or(0);
-    let mut end = segments.get(first).map_or(open.log_start, |segment| segment.base());
-    for at in first..segments.len() {
-        let segment = segments[at].clone();
-        tracing::info!(
-            partition = %open.partition, base = %segment.base(), bytes = segment.len(),
-            segment = at - first + 1, of = segments.len() - first, "recovering a segment"
-        );
-        end = segment.base();
-        let torn = recover_segment(files, &segment, |batch| {
-            end = batch.end_offset();
-            Ok(())
-        })?;
-        let Some(torn) = torn else { continue };
-        if end < open.recovery_point {
-            return Err(files.corrupt(segment.log_name(), u64::from(torn.position), torn.reason));
-        }
-        tracing::warn!(
-            partition = %open.partition, base = %segment.base(), position = torn.position, reason = torn.reason, %end,
-            segments_after = segments.len() - at - 1, "the log is torn, cutting it there"
-        );
-        for after in segments.drain(at + 1..) {
-            remove(files, &after)?;
-        }
-        break;
-    }
-    Ok(end)
-}
-
-/// Reads and checks one segment and makes its indexes anew. Gives where it was torn, and has cut it there.
-fn recover_segment(
-    files: &LogFiles,
-    segment: &Segment,
-    mut visit: impl FnMut(&BatchAt) -> Result<(), StorageError>,
-) -> Result<Option<Torn>, StorageError> {
-    let (name, len) = (segment.log_name(), segment.len());
-    segment.reset_indexes(files)?;
-    let file = segment.log(files)?;
-    let mut scan = Scan::new(files, name, &file, Depth::Checksums, 0..len, segment.base());
-    let mut pace = IndexPace::default();
-    let torn = loop {
-        match scan.next()? {
-            Step::Batch(batch) => {
-                let indexed = pace.step(batch.size, files.index_interval_bytes());
-                segment.index(files, &batch, indexed)?;
-                visit(&batch)?;
-            }
-            Step::End => break None,
-            Step::Torn(torn) => break Some(torn),
-        }
-    };
-    let valid = scan.position();
-    if torn.is_some() {
-        let file = files.open(name, Open::Write)?;
-        files.of(name, file.set_len(u64::from(valid)))?;
-    }
-    segment.recovered(valid);
-    segment.seal(files)?;
-    segment.flush_indexes(files, Sync::No)?;
-    Ok(torn)
 }
 
 /// Removes the files of a segment that is not part of the log.

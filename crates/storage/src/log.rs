@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
-use ottla_base::Offset;
+use ottla_base::{LeaderEpoch, Offset};
 use ottla_host::Host;
 use parking_lot::Mutex;
 
@@ -16,7 +16,9 @@ use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::file_names::TopicPartition;
 use crate::files::{Directory, LogFiles, OpenFiles};
+use crate::leader_epochs::{EpochEnd, LeaderEpochs};
 use crate::load::load;
+use crate::producer_state::{ProducerRules, ProducerStates};
 use crate::progress::{Listener, Progress};
 use crate::segment::Segment;
 
@@ -26,6 +28,7 @@ mod lookup;
 mod read;
 mod retention;
 mod retire;
+mod tail;
 mod truncate;
 
 pub(crate) use append::Appender;
@@ -93,6 +96,8 @@ pub struct OpenLog {
     pub path: PathBuf,
     /// The topic's configuration.
     pub config: Arc<LogConfig>,
+    /// What idempotent producers are held against.
+    pub producers: ProducerRules,
     /// How the last process ended.
     pub last_shutdown: LastShutdown,
     /// Everything below was made durable, as the checkpoint says.
@@ -135,7 +140,7 @@ impl Log {
         let recovery_point = loaded.recovery_point;
         let future = open.path.extension().is_some_and(|it| it.to_string_lossy().ends_with("-future"));
         let flush = flush::FlushState::new(open.host.now());
-        let appender = Appender::new(&files, &open, loaded)?;
+        let appender = Appender::new(&files, &open, loaded);
         let log = Log {
             partition: open.partition,
             config: ArcSwap::new(open.config),
@@ -201,7 +206,7 @@ impl Log {
     /// Moves the high watermark to `offset`, or as close as the log start and the end allow. Gives what it became.
     pub fn set_high_watermark(&self, offset: Offset) -> Offset {
         let mut appender = self.appender.lock();
-        let bounded = offset.clamp(appender.log_start, appender.end);
+        let bounded = offset.clamp(appender.log_start, appender.tail.end);
         if bounded < appender.high_watermark {
             tracing::debug!(partition = %self.partition, from = %appender.high_watermark, to = %bounded, "high watermark moves back");
         }
@@ -215,7 +220,7 @@ impl Log {
     /// As [`Log::set_high_watermark`], but never moves it back.
     pub fn advance_high_watermark(&self, offset: Offset) -> Offset {
         let mut appender = self.appender.lock();
-        let bounded = offset.clamp(appender.log_start, appender.end).max(appender.high_watermark);
+        let bounded = offset.clamp(appender.log_start, appender.tail.end).max(appender.high_watermark);
         if bounded > appender.high_watermark {
             appender.set_high_watermark(bounded);
             self.publish(appender);
@@ -228,6 +233,41 @@ impl Log {
         self.view.store(Arc::new(appender.view()));
         drop(appender);
         self.progress.moved();
+    }
+
+    /// Looks at the idempotent producers.
+    pub fn with_producers<T>(&self, look: impl FnOnce(&mut ProducerStates) -> T) -> T {
+        look(&mut self.appender.lock().producers)
+    }
+
+    /// Looks at the leader epochs.
+    pub fn with_epochs<T>(&self, look: impl FnOnce(&LeaderEpochs) -> T) -> T {
+        look(&self.appender.lock().epochs)
+    }
+
+    /// The epoch of the last record, or of the last leader that began here.
+    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.with_epochs(|epochs| epochs.latest().map(|latest| latest.epoch))
+    }
+
+    /// Where the largest epoch ends that is not above `epoch` (`OffsetForLeaderEpoch`).
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> EpochEnd {
+        let appender = self.appender.lock();
+        appender.epochs.end_of(epoch, appender.tail.end)
+    }
+
+    /// A leader of `epoch` begins here, at the end of the log. It is remembered across a stop from its first record
+    /// on; a leader that wrote none begins again.
+    pub fn begin_epoch(&self, epoch: LeaderEpoch) {
+        let mut appender = self.appender.lock();
+        let end = appender.tail.end;
+        let _ = appender.epochs.assign(epoch, end);
+    }
+
+    /// Forgets the producers that were idle for too long.
+    pub fn expire_producers(&self) {
+        let now = self.files.host.wall_clock();
+        self.appender.lock().producers.remove_expired(now);
     }
 
     fn check(&self) -> Result<(), StorageError> {

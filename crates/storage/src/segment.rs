@@ -1,5 +1,6 @@
 //! One segment of a log: a `.log` file and its indexes, found, checked and repaired.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +14,7 @@ use crate::file_names::{FileName, SegmentFile};
 use crate::files::{FileSlot, LogFiles};
 use crate::index::{Index, OffsetEntry, Sync, TimeEntry};
 use crate::scan::{BatchAt, Depth, Scan, Step};
+use crate::transaction_index::{AbortedTransaction, Collected, TransactionIndex};
 
 /// A segment. What it holds is only added to, until a truncation, which waits for nobody.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Segment {
     log: FileSlot,
     pub(crate) offsets: Index<OffsetEntry>,
     pub(crate) times: Index<TimeEntry>,
+    /// Opened when somebody needs it.
+    transactions: Mutex<Option<TransactionIndex>>,
     /// The highest timestamp and the last offset of its batch; `None` until somebody looked.
     largest: Mutex<Option<(Timestamp, Offset)>>,
     checked: Checked,
@@ -91,6 +95,7 @@ impl Segment {
             log: FileSlot::default(),
             offsets: Index::empty(base),
             times: Index::empty(base),
+            transactions: Mutex::default(),
             largest: Mutex::new(Some((Timestamp::NONE, base))),
             checked: Checked::default(),
         }
@@ -436,6 +441,7 @@ impl Segment {
         self.offsets
             .truncate(files, |entry| entry.relative_offset < first_cut && entry.position < batch.position)?;
         self.times.truncate(files, |entry| entry.relative_offset < first_cut)?;
+        self.with_transactions(files, |index| index.truncate_to(offset))?;
         *self.largest.lock() = None;
         let after_cut = self.largest_after_cut(files)?;
         *self.largest.lock() = Some(after_cut);
@@ -494,17 +500,97 @@ impl Segment {
         }
     }
 
-    /// Gives the segment's files another standing. Files that are not there are no loss.
+    /// Does something with the transaction index, opened and checked if it was not yet.
+    fn with_transactions<T>(
+        &self,
+        files: &LogFiles,
+        act: impl FnOnce(&mut TransactionIndex) -> io::Result<T>,
+    ) -> Result<T, StorageError> {
+        let path = files.path_of(FileName::live(self.base, SegmentFile::TransactionIndex));
+        let mut slot = self.transactions.lock();
+        if slot.is_none() {
+            let opened = files.result(&path, TransactionIndex::open(files.disk(), path.clone()))?;
+            files.result(&path, opened.check(self.base))?;
+            self.check_transactions(files, &files.result(&path, opened.all())?)?;
+            *slot = Some(opened);
+        }
+        let Some(index) = slot.as_mut() else { return Err(StorageError::Closed) };
+        files.result(&path, act(index))
+    }
+
+    /// Whether each transaction ends where its producer wrote a marker in this segment.
+    fn check_transactions(
+        &self,
+        files: &LogFiles,
+        aborted: &[AbortedTransaction],
+    ) -> Result<(), StorageError> {
+        for transaction in aborted {
+            let marker = self.find(files, transaction.last_offset)?.and_then(|batch| batch.header);
+            let true_entry = marker.is_some_and(|marker| {
+                marker.is_control()
+                    && marker.producer_id() == transaction.producer_id
+                    && marker.base_offset() == transaction.last_offset
+            });
+            if !true_entry || transaction.first_offset >= transaction.last_offset {
+                let name = FileName::live(self.base, SegmentFile::TransactionIndex);
+                return Err(files.corrupt(name, 0, "a transaction does not end where its marker is"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an aborted transaction whose marker is in this segment.
+    pub(crate) fn add_aborted(
+        &self,
+        files: &LogFiles,
+        aborted: &AbortedTransaction,
+    ) -> Result<(), StorageError> {
+        self.with_transactions(files, |index| index.append(aborted))
+    }
+
+    /// The aborted transactions in this segment that have records among `offsets`.
+    pub(crate) fn collect_aborted(
+        &self,
+        files: &LogFiles,
+        offsets: &Range<Offset>,
+    ) -> Result<Collected, StorageError> {
+        self.with_transactions(files, |index| index.collect(offsets.start, offsets.end))
+    }
+
+    /// Empties the transaction index, whatever its file holds.
+    pub(crate) fn reset_transactions(&self, files: &LogFiles) -> Result<(), StorageError> {
+        let path = files.path_of(FileName::live(self.base, SegmentFile::TransactionIndex));
+        files.result(&path, files.disk().remove_file_if_exists(&path))?;
+        let empty = files.result(&path, TransactionIndex::open(files.disk(), path.clone()))?;
+        *self.transactions.lock() = Some(empty);
+        Ok(())
+    }
+
+    /// Makes the transaction index durable.
+    pub(crate) fn sync_transactions(&self, files: &LogFiles) -> Result<(), StorageError> {
+        match &*self.transactions.lock() {
+            Some(index) => files.synced(index.path(), index.sync()),
+            None => Ok(()),
+        }
+    }
+
+    /// The log's directory has another name now.
+    pub(crate) fn moved(&self) {
+        *self.transactions.lock() = None;
+    }
+
+    /// Gives the segment's files another standing, all but the producers' snapshot. Files that are not there are no
+    /// loss.
     pub(crate) fn rename(
         &self,
         files: &LogFiles,
         standing: crate::file_names::Standing,
     ) -> Result<(), StorageError> {
-        for kind in SegmentFile::ALL {
+        for kind in SegmentFile::ALL.into_iter().filter(|kind| *kind != SegmentFile::Snapshot) {
             let name = FileName::live(self.base, kind);
             let (from, to) = (files.path_of(name), files.path_of(name.standing(standing)));
             match files.disk().rename(&from, &to) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => files.result(&from, other)?,
             }
         }

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_base::{LeaderEpoch, Offset, Timestamp};
+use ottla_base::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use ottla_host::Host;
-use ottla_record::{AcceptedBatch, BatchBuilder, BatchOptions, BatchView, HEADER_BYTES, Origin};
+use ottla_record::{
+    AcceptedBatch, BatchBuilder, BatchOptions, BatchView, EndTxnMarker, HEADER_BYTES, end_txn_batch,
+};
 
+use crate::producer_state::{ProducerOrigin, ProducerRules, VerificationGuard};
 use crate::{
     AppendOptions, Appended, Commit, Directory, FirstBatch, LastShutdown, Log, LogConfig, OpenFiles, OpenLog,
     Progress, ReadLimit, ReadRequest, StorageError, TopicPartition,
@@ -39,6 +42,7 @@ impl World {
             partition: TopicPartition::new("orders", 0),
             path: PathBuf::from("/data/orders-0"),
             config: Arc::new(self.config.clone()),
+            producers: ProducerRules { verify_transactions: false, ..ProducerRules::default() },
             last_shutdown,
             recovery_point: self.recovery_point,
             log_start: self.log_start,
@@ -73,8 +77,11 @@ pub(crate) fn accepted(bytes: Bytes) -> AcceptedBatch {
     AcceptedBatch { header, body: bytes.slice(HEADER_BYTES..), log_append_time: None, rebuilt: false }
 }
 
-pub(crate) const OPTIONS: AppendOptions =
-    AppendOptions { leader_epoch: LeaderEpoch(3), origin: Origin::Client, commit: Commit::AtOnce };
+pub(crate) const OPTIONS: AppendOptions = AppendOptions {
+    leader_epoch: LeaderEpoch(3),
+    origin: ProducerOrigin::Client(VerificationGuard::NONE),
+    commit: Commit::AtOnce,
+};
 
 pub(crate) fn append(log: &Arc<Log>, timestamp: i64, values: &[&[u8]]) -> Appended {
     log.append_as_leader(&batch(timestamp, values), &OPTIONS).unwrap()
@@ -118,4 +125,24 @@ pub(crate) fn read_all(log: &Log, mut from: Offset, max_bytes: u32) -> Vec<(i64,
         }
     }
     records
+}
+
+/// What an idempotent producer sends.
+pub(crate) fn produced(producer: i64, sequence: i32, transactional: bool, values: &[&[u8]]) -> AcceptedBatch {
+    let options = BatchOptions {
+        producer_id: ProducerId(producer),
+        producer_epoch: ProducerEpoch(0),
+        base_sequence: sequence,
+        transactional,
+        ..BatchOptions::default()
+    };
+    batch_with(options, TIME, values)
+}
+
+/// Ends a producer's transaction.
+pub(crate) fn end_transaction(log: &Arc<Log>, producer: i64, committed: bool) -> Appended {
+    let marker = EndTxnMarker { committed, coordinator_epoch: 0 };
+    let bytes = end_txn_batch(ProducerId(producer), ProducerEpoch(0), marker, Timestamp(TIME));
+    let options = AppendOptions { origin: ProducerOrigin::Marker(0), ..OPTIONS };
+    log.append_as_leader(&accepted(bytes), &options).unwrap()
 }

@@ -87,7 +87,7 @@ pub struct Collected {
 
 /// The transaction index of one segment. Cloning it gives a look at the entries it has now, which later
 /// appends do not change.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct TransactionIndex {
     disk: Disk,
     path: PathBuf,

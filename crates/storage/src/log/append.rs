@@ -1,29 +1,27 @@
-//! Appending: offsets given, one write, indexes and producer state kept, a new view.
+//! Appending: offsets given, one write, producers remembered, a new view.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Offset, Timestamp};
-use ottla_host::File;
-use ottla_host::disk::Open;
-use ottla_record::{AcceptedBatch, HEADER_BYTES, Origin, check_replicated};
+use ottla_record::{AcceptedBatch, BatchHeader, BatchView, Refusal, StoredBatch, check_replicated};
 use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 
+use super::tail::{Run, Tail};
 use super::truncate::LogStartReason;
 use super::{Log, OpenLog, View};
 use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::files::LogFiles;
-use crate::index::Sync;
-use crate::load::Loaded;
+use crate::leader_epochs::{EpochChange, LeaderEpochs};
+use crate::load::{Loaded, rebuild_transactions};
+use crate::producer_state::{
+    CompletedTransaction, Outcome, ProducerOrigin, ProducerStates, SnapshotFiles, SnapshotSync, TimedMarker,
+    marker_of,
+};
 use crate::scan::{BatchAt, parse};
-use crate::segment::{IndexPace, Segment};
-
-/// Writeback of what was appended is started whenever this much has come together, so that the kernel never has so
-/// much to write at once that it holds up an append.
-pub(crate) const WRITEBACK_STEP_BYTES: u32 = 8 << 20;
+use crate::transaction_index::AbortedTransaction;
 
 /// When an append becomes visible to consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +37,8 @@ pub enum Commit {
 pub struct AppendOptions {
     /// The leader's epoch.
     pub leader_epoch: LeaderEpoch,
-    /// Who wrote the batch.
-    pub origin: Origin,
+    /// Who wrote the batch, and the proof for its transaction.
+    pub origin: ProducerOrigin,
     /// When it becomes visible.
     pub commit: Commit,
 }
@@ -76,79 +74,62 @@ pub struct Appended {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The batch may not be appended.
-    #[error("{code}: {message}")]
-    Refused {
-        /// The answer.
-        code: ErrorCode,
-        /// What is wrong with it.
-        message: String,
-    },
+    #[error("{0}")]
+    Refused(Refusal),
     /// The log cannot take it.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
 impl AppendError {
-    pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> AppendError {
-        AppendError::Refused { code, message: message.into() }
+    fn refused(code: ErrorCode, message: impl Into<String>) -> AppendError {
+        AppendError::Refused(Refusal { code, message: message.into(), record_errors: Vec::new() })
     }
 
     /// The answer to whoever wanted to append.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            AppendError::Refused { code, .. } => *code,
+            AppendError::Refused(refusal) => refusal.code,
             AppendError::Storage(error) => error.error_code(),
         }
     }
 }
 
-/// What appending changes. One at a time.
-#[derive(Debug)]
-pub(crate) struct Appender {
-    pub(super) segments: Arc<Vec<Arc<Segment>>>,
-    /// The active segment's file; opened by the first append.
-    pub(super) file: Option<Arc<File>>,
-    pub(super) len: u32,
-    pub(super) log_start: Offset,
-    pub(super) high_watermark: Offset,
-    pub(super) end: Offset,
-    pace: IndexPace,
-    /// The highest timestamp of the active segment's first batch; `None` until somebody looked.
-    first_timestamp: Option<Timestamp>,
-    created: Timestamp,
-    jitter_ms: i64,
-    /// Up to where writeback was started.
-    written_back: u32,
+impl From<Refusal> for AppendError {
+    fn from(refusal: Refusal) -> AppendError {
+        AppendError::Refused(refusal)
+    }
 }
 
-/// Batches that lie next to each other, to be written at once.
-struct Run<'a> {
-    bytes: SmallVec<[IoSlice<'a>; 2]>,
-    batches: &'a [BatchAt],
+/// Everything that appending changes, one at a time.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    pub(super) tail: Tail,
+    pub(super) log_start: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) epochs: LeaderEpochs,
+    /// Whether records have an epoch that is not written, or written epochs have no records.
+    pub(super) epochs_changed: bool,
+    pub(super) producers: ProducerStates,
+    pub(super) snapshots: SnapshotFiles,
+    /// Whether anything happened since the log was opened.
+    pub(super) used: bool,
 }
 
 impl Appender {
-    pub(super) fn new(files: &LogFiles, open: &OpenLog, loaded: Loaded) -> Result<Appender, StorageError> {
-        let len = loaded.segments.last().map_or(0, |active| active.len());
+    pub(super) fn new(files: &LogFiles, open: &OpenLog, loaded: Loaded) -> Appender {
         let mut appender = Appender {
-            segments: Arc::new(loaded.segments),
-            file: None,
-            len,
+            tail: Tail::new(files, &open.config, loaded.segments, loaded.end),
             log_start: loaded.log_start,
             high_watermark: loaded.log_start,
-            end: loaded.end,
-            pace: IndexPace::default(),
-            first_timestamp: None,
-            created: files.host.wall_clock(),
-            jitter_ms: jitter(files, &open.config),
-            written_back: len,
+            epochs: loaded.epochs,
+            epochs_changed: loaded.epochs_changed,
+            producers: loaded.producers,
+            snapshots: loaded.snapshots,
+            used: false,
         };
         appender.set_high_watermark(open.high_watermark.clamp(loaded.log_start, loaded.end));
-        Ok(appender)
-    }
-
-    pub(super) fn active(&self) -> &Arc<Segment> {
-        &self.segments[self.segments.len() - 1]
+        appender
     }
 
     pub(super) fn view(&self) -> View {
@@ -156,221 +137,78 @@ impl Appender {
             log_start: self.log_start,
             high_watermark: self.high_watermark,
             last_stable: self.last_stable(),
-            end: self.end,
-            segments: self.segments.clone(),
-            active_len: self.len,
+            end: self.tail.end,
+            segments: self.tail.segments.clone(),
+            active_len: self.tail.len,
         }
     }
 
     fn last_stable(&self) -> Offset {
-        self.high_watermark
+        match self.producers.first_unstable_offset() {
+            Some(first) => first.max(self.log_start).min(self.high_watermark),
+            None => self.high_watermark,
+        }
     }
 
     pub(super) fn set_high_watermark(&mut self, offset: Offset) {
         self.high_watermark = offset;
+        self.producers.on_high_watermark(offset);
     }
 
     pub(super) fn move_log_start(&mut self, log: &Log, start: Offset, reason: LogStartReason) {
+        self.used = true;
         self.log_start = start;
         log.recovery_point.fetch_max(start.get(), Ordering::AcqRel);
+        if self.epochs.truncate_from_start(start) != EpochChange::None {
+            self.epochs_changed = true;
+        }
+        self.snapshots.on_log_start(&mut self.producers, start);
         tracing::info!(partition = %log.partition, %start, ?reason, "log start moved");
     }
 
-    /// Whether the segment is over before `batch`.
-    fn must_roll(&mut self, log: &Log, config: &LogConfig, batch: &BatchAt) -> Result<bool, StorageError> {
-        self.must_roll_at(log, config, batch, 0)
-    }
-
-    /// Whether the segment is over before `batch`, when its indexes get so many entries more before that.
-    fn must_roll_at(
-        &mut self,
-        log: &Log,
-        config: &LogConfig,
-        batch: &BatchAt,
-        entries: u32,
-    ) -> Result<bool, StorageError> {
-        let active = self.active().clone();
-        if !active.can_hold(batch.last_offset) {
-            return Ok(true);
-        }
-        if self.len == 0 {
-            return Ok(false);
-        }
-        if u64::from(self.len) + u64::from(batch.size) > u64::from(config.segment_bytes) {
-            return Ok(true);
-        }
-        let limit_ms = config.segment_ms.saturating_sub(self.jitter_ms);
-        if self.waited_ms(log, batch.max_timestamp)? > limit_ms {
-            return Ok(true);
-        }
-        let offsets_max = config.segment_index_bytes / 8;
-        // One entry is kept free for the end of the segment.
-        let times_max = (config.segment_index_bytes / 12).saturating_sub(1);
-        Ok(active.offsets.len(&log.files)? + entries >= offsets_max
-            || active.times.len(&log.files)? + entries >= times_max)
-    }
-
-    /// How long the segment has been growing: by its records' timestamps if they have any, by the clock otherwise.
-    fn waited_ms(&mut self, log: &Log, timestamp: Timestamp) -> Result<i64, StorageError> {
-        let first = match self.first_timestamp {
-            Some(first) => first,
-            None => {
-                let first = self.active().first_timestamp(&log.files)?.unwrap_or(Timestamp::NONE);
-                self.first_timestamp = Some(first);
-                first
-            }
-        };
-        if first >= Timestamp(0) {
-            return Ok(timestamp.get().saturating_sub(first.get()));
-        }
-        Ok(log.files.host.wall_clock().get().saturating_sub(self.created.get()))
-    }
-
-    /// Ends the active segment; the next begins at `base`. What this writes, a flush makes durable later.
+    /// Ends the active segment before `base`, if it is not empty.
     pub(super) fn roll(&mut self, log: &Log, base: Offset) -> Result<(), StorageError> {
-        let active = self.active().clone();
-        if base == active.base() {
-            // Nothing was ever in it.
-            return Ok(());
-        }
-        active.seal(&log.files)?;
-        active.flush_indexes(&log.files, Sync::No)?;
-        if let (Some(file), true) = (&self.file, log.config.load().preallocate) {
-            // Gives back the blocks that were reserved and not used.
-            log.files.of(active.log_name(), file.set_len(u64::from(self.len)))?;
-        }
-        let segment = Arc::new(Segment::empty(base));
-        let mut segments = Vec::with_capacity(self.segments.len() + 1);
-        segments.extend(self.segments.iter().cloned());
-        segments.push(segment);
-        self.begin_active(log, segments);
-        // Its name is what keeps the offsets from being given again, should nothing be appended to it.
-        self.open_active(log)?;
-        tracing::debug!(partition = %log.partition, %base, "rolled a segment");
+        self.tail.roll(log, base)?;
+        self.producers.set_end_offset(base);
+        let taken = self.snapshots.take(&self.producers, SnapshotSync::Later);
+        log.files.result(&self.snapshots.path(base), taken)?;
         Ok(())
     }
 
-    /// Continues with a list of segments of which the last is empty.
-    pub(super) fn begin_active(&mut self, log: &Log, segments: Vec<Arc<Segment>>) {
-        self.segments = Arc::new(segments);
-        self.file = None;
-        self.len = 0;
-        self.pace = IndexPace::default();
-        self.first_timestamp = None;
-        self.created = log.files.host.wall_clock();
-        self.jitter_ms = jitter(&log.files, &log.config.load());
-        self.written_back = 0;
-    }
-
-    /// Continues with the active segment cut to `len`.
-    pub(super) fn cut_active(&mut self, len: u32) {
-        self.len = len;
-        self.pace = IndexPace::default();
-        self.first_timestamp = None;
-        self.written_back = self.written_back.min(len);
-    }
-
-    /// The active segment's file; made if there is none.
-    pub(super) fn open_active(&mut self, log: &Log) -> Result<Arc<File>, StorageError> {
-        if let Some(file) = &self.file {
-            return Ok(file.clone());
-        }
-        let active = self.active().clone();
-        let name = active.log_name();
-        let file = Arc::new(log.files.open(name, Open::Create)?);
-        if self.len == 0 {
-            // A name that was used before, by what a truncation or an unclean stop left behind.
-            log.files.of(name, file.set_len(0))?;
-            log.flush.names_changed();
-            let config = log.config.load();
-            if config.preallocate {
-                log.files.of(name, file.preallocate(0..u64::from(config.segment_bytes)))?;
-            }
-        }
-        active.share_log(&file);
-        self.file = Some(file.clone());
-        Ok(file)
-    }
-
-    /// How many of `batches`, of which the first goes into the active segment, go there with it.
-    fn run_len(&mut self, log: &Log, config: &LogConfig, batches: &[BatchAt]) -> Result<usize, StorageError> {
-        let len = self.len;
-        let mut count = 0;
-        let mut indexed = 0;
-        let mut pace = self.pace;
-        for batch in batches {
-            if count > 0 {
-                // Were the run written, would it be over? Entries to come are counted as if each batch had one.
-                let full = self.must_roll_at(log, config, batch, indexed)?;
-                if full {
-                    break;
-                }
-            } else if len == 0 {
-                self.first_timestamp = Some(batch.max_timestamp);
-            }
-            indexed += u32::from(pace.step(batch.size, config.index_interval_bytes));
-            self.len = self.len.saturating_add(batch.size);
-            count += 1;
-        }
-        self.len = len;
-        Ok(count)
-    }
-
-    /// Writes a run of batches and takes note of them.
-    fn write(&mut self, log: &Log, mut run: Run<'_>) -> Result<(), StorageError> {
-        let file = self.open_active(log)?;
-        let active = self.active().clone();
-        if let Err(error) = file.write_vectored_at(&mut run.bytes, u64::from(self.len)) {
-            // Part of it may be in the file, past what anybody was told of. The next append writes over it.
-            return Err(log.files.directory.fail(&log.files.path_of(active.log_name()), &error));
-        }
-        let interval = log.config.load().index_interval_bytes;
-        for batch in run.batches {
-            let batch = BatchAt { position: self.len, ..*batch };
-            if self.len == 0 {
-                self.first_timestamp = Some(batch.max_timestamp);
-            }
-            let indexed = self.pace.step(batch.size, interval);
-            active.appended(&log.files, &batch, indexed)?;
-            self.len = batch.end_position();
-            self.end = batch.end_offset();
-        }
-        Ok(())
-    }
-
-    /// Starts writeback of what has come together since the last time, on another thread.
-    fn pace_writeback(&mut self, log: &Log) {
-        let Some(file) = &self.file else { return };
-        if self.len - self.written_back < WRITEBACK_STEP_BYTES {
+    /// Takes note of the epoch of records at `start`.
+    fn note_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if epoch < LeaderEpoch(0) {
             return;
         }
-        let (file, range) = (file.clone(), u64::from(self.written_back)..u64::from(self.len));
-        self.written_back = self.len;
-        // An error of the disk will show when it is synced, which is when it is believed.
-        drop(log.files.host.blocking(move || file.start_writeback(range)));
-    }
-}
-
-/// The batches in `records`, which [`check_replicated`] found whole.
-fn batches_in(records: &[u8]) -> Vec<BatchAt> {
-    let mut position = 0;
-    let mut batches = Vec::new();
-    while let Ok(batch) = parse(0, &records[position..]) {
-        position += batch.size as usize;
-        batches.push(batch);
-        if position >= records.len() {
-            break;
+        let changed = self.epochs.assign(epoch, start) == EpochChange::Added;
+        // An epoch that began without records is only worth writing now.
+        if changed || self.epochs.latest().is_some_and(|latest| latest.start == start) {
+            self.epochs_changed = true;
         }
     }
-    batches
-}
 
-fn jitter(files: &LogFiles, config: &LogConfig) -> i64 {
-    let bound = config.segment_jitter_ms.min(config.segment_ms);
-    if bound <= 0 {
-        return 0;
+    /// Takes note of a transaction whose marker was written, if it was aborted.
+    fn note_aborted(&self, log: &Log, completed: Option<CompletedTransaction>) -> Result<(), StorageError> {
+        let Some(completed) = completed.filter(|it| it.aborted) else { return Ok(()) };
+        match self.tail.active().add_aborted(&log.files, &AbortedTransaction::from(&completed)) {
+            // Made anew from the log, it has this one, too.
+            Err(StorageError::Corrupt { .. }) => {
+                rebuild_transactions(&log.files, &self.tail.segments, self.tail.segments.len() - 1)
+            }
+            other => other,
+        }
     }
-    (files.host.random_u64() % bound as u64) as i64
+
+    fn appended(&self, log: &Log, at: &BatchAt, config: &LogConfig) -> Appended {
+        Appended {
+            first: at.base_offset,
+            end: at.end_offset(),
+            max_timestamp: at.max_timestamp,
+            log_start: self.log_start,
+            duplicate: Duplicate::No,
+            flush_first: log.flush_is_due(config, self.tail.end),
+        }
+    }
 }
 
 impl Log {
@@ -381,45 +219,112 @@ impl Log {
         batch: &AcceptedBatch,
         options: &AppendOptions,
     ) -> Result<Appended, AppendError> {
-        let mut appender = self.appender.lock();
+        let mut guard = self.appender.lock();
         self.check()?;
         let config = self.config.load();
+        let appender = &mut *guard;
         let mut header = batch.header;
-        header.place(appender.end, options.leader_epoch);
-        let size = HEADER_BYTES + batch.body.len();
-        if size as u64 > u64::from(config.segment_bytes) {
-            return Err(AppendError::refused(
-                ErrorCode::RecordListTooLarge,
-                format!("a batch of {size} bytes is larger than segment.bytes, {}", config.segment_bytes),
-            ));
-        }
-        let at = BatchAt {
-            position: 0,
-            size: size as u32,
-            base_offset: header.base_offset(),
-            last_offset: header.last_offset(),
-            max_timestamp: header.max_timestamp(),
-            leader_epoch: options.leader_epoch,
-            header: Some(header),
+        header.place(appender.tail.end, options.leader_epoch);
+        let at = describe(&header, batch.size(), &config)?;
+        let marker = marker(&header, &batch.body)?;
+        let rolled = self.roll_if_due(appender, &config, &at)?;
+        let prepared = match appender.producers.prepare(&header, marker, options.origin)? {
+            Outcome::NoProducer => None,
+            Outcome::Append(prepared) => Some(prepared),
+            Outcome::Duplicate(first) => {
+                let known = Appended {
+                    first: first.first_offset(),
+                    end: first.last_offset.after(1),
+                    max_timestamp: first.timestamp,
+                    log_start: appender.log_start,
+                    duplicate: Duplicate::Yes,
+                    // It may not be durable yet: whoever sent it first is perhaps still waiting.
+                    flush_first: self.flush_is_due(&config, first.last_offset.after(1)),
+                };
+                self.finish(guard, rolled);
+                return Ok(known);
+            }
         };
-        let rolled = self.roll_if_due(&mut appender, &config, &at)?;
-        let bytes = SmallVec::from_buf([IoSlice::new(header.as_bytes()), IoSlice::new(&batch.body)]);
-        appender.write(self, Run { bytes, batches: &[at] })?;
-        let log_start = appender.log_start;
-        let flush_first = self.flush_is_due(&config, appender.end);
-        if options.commit == Commit::AtOnce && !flush_first {
-            let end = appender.end;
-            appender.set_high_watermark(end);
+        let mut bytes = [IoSlice::new(header.as_bytes()), IoSlice::new(&batch.body)];
+        appender.tail.write(self, Run { bytes: &mut bytes, batches: &[at] })?;
+        let completed = prepared.and_then(|prepared| prepared.commit());
+        appender.producers.set_end_offset(appender.tail.end);
+        appender.note_epoch(options.leader_epoch, at.base_offset);
+        appender.used = true;
+        appender.note_aborted(self, completed)?;
+        let appended = appender.appended(self, &at, &config);
+        if options.commit == Commit::AtOnce && !appended.flush_first {
+            appender.set_high_watermark(appended.end);
         }
-        self.finish(appender, rolled);
-        Ok(Appended {
-            first: at.base_offset,
-            end: at.end_offset(),
-            max_timestamp: at.max_timestamp,
-            log_start,
+        self.finish(guard, rolled);
+        Ok(appended)
+    }
+
+    /// Appends batches that have their offsets, as a follower or as the quorum's log: up to the first batch that is
+    /// not whole or is of an epoch above `leader_epoch`. Gives nothing if there is nothing to append.
+    pub fn append_as_follower(
+        self: &Arc<Self>,
+        records: &[u8],
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Option<Appended>, AppendError> {
+        let checked = check_replicated(records, leader_epoch).map_err(Refusal::from)?;
+        let Some(checked) = checked else { return Ok(None) };
+        let records = &records[..checked.valid_bytes];
+        let batches = batches_in(records)?;
+        let mut guard = self.appender.lock();
+        self.check()?;
+        let config = self.config.load();
+        let appender = &mut *guard;
+        if checked.first_offset < appender.tail.end {
+            let message =
+                format!("offset {} is below the end of the log, {}", checked.first_offset, appender.tail.end);
+            return Err(AppendError::refused(ErrorCode::UnknownServerError, message));
+        }
+        let mut rolled = None;
+        let written = self.write_runs(appender, &config, records, &batches, &mut rolled);
+        let appended = Appended {
+            first: checked.first_offset,
+            end: checked.end_offset,
+            max_timestamp: checked.max_timestamp,
+            log_start: appender.log_start,
             duplicate: Duplicate::No,
-            flush_first,
-        })
+            flush_first: self.flush_is_due(&config, appender.tail.end),
+        };
+        // What was written is in the log even if not all of it could be.
+        self.finish(guard, rolled);
+        written?;
+        Ok(Some(appended))
+    }
+
+    /// Writes batches in runs, each into one segment.
+    fn write_runs(
+        &self,
+        appender: &mut Appender,
+        config: &LogConfig,
+        records: &[u8],
+        batches: &[(BatchAt, Option<TimedMarker>)],
+        rolled: &mut Option<Offset>,
+    ) -> Result<(), StorageError> {
+        let ats: Vec<BatchAt> = batches.iter().map(|(at, _)| *at).collect();
+        let (mut done, mut from) = (0, 0);
+        while let Some(first) = ats.get(done) {
+            *rolled = self.roll_if_due(appender, config, first)?.or(*rolled);
+            let end = done + appender.tail.run_len(&self.files, config, &ats[done..])?;
+            let run = &ats[done..end];
+            let len: usize = run.iter().map(|batch| batch.size as usize).sum();
+            let mut bytes = [IoSlice::new(&records[from..from + len])];
+            appender.tail.write(self, Run { bytes: &mut bytes, batches: run })?;
+            for (at, marker) in &batches[done..end] {
+                appender.note_epoch(at.leader_epoch, at.base_offset);
+                let completed = at.header.and_then(|header| appender.producers.apply(&header, *marker));
+                appender.note_aborted(self, completed)?;
+            }
+            appender.producers.set_end_offset(appender.tail.end);
+            appender.used = true;
+            from += len;
+            done = end;
+        }
+        Ok(())
     }
 
     /// Whether an append wants a flush before it is acknowledged (`flush.messages`).
@@ -434,62 +339,16 @@ impl Log {
         config: &LogConfig,
         batch: &BatchAt,
     ) -> Result<Option<Offset>, StorageError> {
-        if !appender.must_roll(self, config, batch)? {
+        if !appender.tail.must_roll(&self.files, config, batch)? {
             return Ok(None);
         }
         appender.roll(self, batch.base_offset)?;
         Ok(Some(batch.base_offset))
     }
 
-    /// Appends batches that have their offsets, as a follower or as the quorum's log: up to the first batch that is
-    /// not whole or is of an epoch above `leader_epoch`. Gives nothing if there is nothing to append.
-    pub fn append_as_follower(
-        self: &Arc<Self>,
-        records: &[u8],
-        leader_epoch: LeaderEpoch,
-    ) -> Result<Option<Appended>, AppendError> {
-        let checked = check_replicated(records, leader_epoch)
-            .map_err(|error| AppendError::refused(error.error_code(), error.to_string()))?;
-        let Some(checked) = checked else { return Ok(None) };
-        let records = &records[..checked.valid_bytes];
-        let batches = batches_in(records);
-        let mut appender = self.appender.lock();
-        self.check()?;
-        let config = self.config.load();
-        if checked.first_offset < appender.end {
-            return Err(AppendError::refused(
-                ErrorCode::UnknownServerError,
-                format!("offset {} is below the end of the log, {}", checked.first_offset, appender.end),
-            ));
-        }
-        let mut rolled = None;
-        let mut rest = &batches[..];
-        let mut from = 0;
-        while let Some(first) = rest.first() {
-            rolled = self.roll_if_due(&mut appender, &config, first)?.or(rolled);
-            let count = appender.run_len(self, &config, rest)?;
-            let (run, after) = rest.split_at(count);
-            let len: usize = run.iter().map(|batch| batch.size as usize).sum();
-            let bytes = SmallVec::from_iter([IoSlice::new(&records[from..from + len])]);
-            appender.write(self, Run { bytes, batches: run })?;
-            from += len;
-            rest = after;
-        }
-        let appended = Appended {
-            first: checked.first_offset,
-            end: checked.end_offset,
-            max_timestamp: checked.max_timestamp,
-            log_start: appender.log_start,
-            duplicate: Duplicate::No,
-            flush_first: self.flush_is_due(&config, appender.end),
-        };
-        self.finish(appender, rolled);
-        Ok(Some(appended))
-    }
-
     /// Publishes, lets go of the lock, and then starts what can wait.
     fn finish(self: &Arc<Self>, mut appender: MutexGuard<'_, Appender>, rolled: Option<Offset>) {
-        appender.pace_writeback(self);
+        appender.tail.pace_writeback(self);
         self.publish(appender);
         if let Some(base) = rolled {
             let log = self.clone();
@@ -497,4 +356,51 @@ impl Log {
             drop(self.files.host.blocking(move || log.flush_sealed(base)));
         }
     }
+}
+
+/// A batch that the leader is about to write, `size` bytes long.
+fn describe(header: &BatchHeader, size: usize, config: &LogConfig) -> Result<BatchAt, AppendError> {
+    let fits = u32::try_from(size).ok().filter(|size| *size <= config.segment_bytes);
+    let Some(size) = fits else {
+        let limit = config.segment_bytes;
+        let message = format!("a batch of {size} bytes is larger than segment.bytes, {limit}");
+        return Err(AppendError::refused(ErrorCode::RecordListTooLarge, message));
+    };
+    Ok(BatchAt {
+        position: 0,
+        size,
+        base_offset: header.base_offset(),
+        last_offset: header.last_offset(),
+        max_timestamp: header.max_timestamp(),
+        leader_epoch: header.partition_leader_epoch(),
+        header: Some(*header),
+    })
+}
+
+/// The transaction marker in a batch, if it is one.
+fn marker(header: &BatchHeader, body: &[u8]) -> Result<Option<TimedMarker>, AppendError> {
+    if !header.is_control() {
+        return Ok(None);
+    }
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(body);
+    let marker = BatchView::new(&bytes).and_then(|batch| marker_of(&batch));
+    Ok(marker.map_err(Refusal::from)?)
+}
+
+/// The batches in `records`, which [`check_replicated`] found whole, with the transaction markers they are.
+fn batches_in(records: &[u8]) -> Result<Vec<(BatchAt, Option<TimedMarker>)>, AppendError> {
+    let corrupt = |reason: &str| AppendError::refused(ErrorCode::CorruptMessage, reason);
+    let mut batches = Vec::new();
+    let mut rest = records;
+    while !rest.is_empty() {
+        let batch = parse(0, rest).map_err(corrupt)?;
+        let (bytes, after) =
+            rest.split_at_checked(batch.size as usize).ok_or_else(|| corrupt("the batch is not whole"))?;
+        let stored = StoredBatch::new(bytes).map_err(Refusal::from)?;
+        let marker = stored.v2().map(marker_of).transpose().map_err(Refusal::from)?.flatten();
+        batches.push((batch, marker));
+        rest = after;
+    }
+    Ok(batches)
 }

@@ -1,6 +1,5 @@
 //! Making a log durable: one sync at a time, shared by everybody who waits for one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +11,8 @@ use super::{Log, View};
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile};
 use crate::index::Sync;
+use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
+use crate::producer_state::{SnapshotFiles, SnapshotSync};
 use crate::segment::floor;
 
 /// What is between an append and its being durable.
@@ -21,8 +22,6 @@ pub(super) struct FlushState {
     turn: tokio::sync::Mutex<()>,
     /// Held by who syncs.
     syncing: Mutex<()>,
-    /// Snapshots of the producer state that are not written yet, by offset.
-    snapshots: Mutex<BTreeMap<Offset, Vec<u8>>>,
     /// Whether files came or went since the directory was last synced.
     names_changed: AtomicBool,
     /// When a sync last ended.
@@ -34,7 +33,6 @@ impl FlushState {
         FlushState {
             turn: tokio::sync::Mutex::default(),
             syncing: Mutex::default(),
-            snapshots: Mutex::default(),
             names_changed: AtomicBool::new(false),
             last: AtomicU64::new(millis(now)),
         }
@@ -47,11 +45,6 @@ impl FlushState {
 
     pub(super) fn names_changed(&self) {
         self.names_changed.store(true, Ordering::Release);
-    }
-
-    /// Forgets snapshots that are not written, of offsets at or past `end`.
-    pub(super) fn drop_snapshots_from(&self, end: Offset) {
-        self.snapshots.lock().split_off(&end);
     }
 }
 
@@ -104,7 +97,6 @@ impl Log {
         if end <= start {
             return Ok(());
         }
-        self.write_snapshots(Sync::Yes)?;
         let first = floor(&view.segments, start).unwrap_or(0);
         for at in first..view.segments.len() {
             let segment = &view.segments[at];
@@ -113,12 +105,16 @@ impl Log {
             }
             if at + 1 < view.segments.len() {
                 segment.flush_indexes(&self.files, Sync::Yes)?;
+                segment.sync_transactions(&self.files)?;
+                let snapshot = self.files.path_of(FileName::live(view.end_of(at), SegmentFile::Snapshot));
+                self.files.synced(&snapshot, SnapshotFiles::sync(&self.files.disk(), &snapshot))?;
             }
             if segment.len() > 0 {
                 let path = self.files.path_of(segment.log_name());
                 self.files.synced(&path, segment.log(&self.files)?.sync_data())?;
             }
         }
+        self.write_epochs()?;
         self.sync_names()?;
         self.recovery_point.fetch_max(end.get(), Ordering::AcqRel);
         self.flush.last.store(millis(self.files.host.now()), Ordering::Release);
@@ -134,17 +130,41 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the snapshots that rolls left.
-    pub(super) fn write_snapshots(&self, sync: Sync) -> Result<(), StorageError> {
-        loop {
-            let Some((offset, snapshot)) = self.flush.snapshots.lock().pop_first() else { return Ok(()) };
-            let name = FileName::live(offset, SegmentFile::Snapshot);
-            let file = self.files.open(name, ottla_host::disk::Open::Truncate)?;
-            self.files.of(name, file.write_all_at(&snapshot, 0))?;
-            if sync == Sync::Yes {
-                self.files.synced(&self.files.path_of(name), file.sync_data())?;
+    /// Writes the leader epochs if the file does not have those of the records.
+    fn write_epochs(&self) -> Result<(), StorageError> {
+        let epochs = {
+            let mut appender = self.appender.lock();
+            if !std::mem::take(&mut appender.epochs_changed) {
+                return Ok(());
             }
-            self.flush.names_changed();
+            appender.epochs.clone()
+        };
+        let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
+        self.files.synced(&path, epochs.write(&self.files.disk(), &path))
+    }
+
+    /// Ends the use of the log so that it can be opened without recovery: everything is durable, indexes are whole,
+    /// and a snapshot says which producers there are. A log that was not used costs nothing. Blocks.
+    pub fn close_cleanly(&self) -> Result<(), StorageError> {
+        let used = self.appender.lock().used || self.recovery_point() < self.view.load().end;
+        if used && !self.closed.load(Ordering::Acquire) {
+            self.flush_now()?;
+            let _syncing = self.flush.syncing.lock();
+            let mut guard = self.appender.lock();
+            let appender = &mut *guard;
+            let active = appender.tail.active().clone();
+            if active.len() > 0 {
+                active.seal(&self.files)?;
+                active.flush_indexes(&self.files, Sync::Yes)?;
+            }
+            let taken = appender.snapshots.take(&appender.producers, SnapshotSync::Now);
+            self.files.synced(&self.files.path(), taken)?;
+            drop(guard);
+            self.write_epochs()?;
+            let path = self.files.path();
+            self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;
         }
+        self.close();
+        Ok(())
     }
 }

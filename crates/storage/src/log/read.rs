@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 
 use super::{Log, View};
 use crate::error::StorageError;
+use crate::load::rebuild_transactions;
 use crate::segment::floor;
+use crate::transaction_index::{AbortedTransaction, Collected};
 
 /// Up to where a reader may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub struct ReadAnswer {
     pub ranges: SmallVec<[FileRange; 1]>,
     /// Bytes in all ranges.
     pub bytes: u32,
+    /// For [`ReadLimit::LastStable`]: the aborted transactions that have records among these offsets, by their
+    /// markers.
+    pub aborted: Vec<AbortedTransaction>,
 }
 
 /// Why nothing can be read.
@@ -165,7 +170,46 @@ impl Log {
                 break;
             }
         }
+        if request.limit == ReadLimit::LastStable && answer.bytes > 0 {
+            answer.aborted = self.aborted_in(view, first, from..end)?;
+        }
         Ok(answer)
+    }
+
+    /// The aborted transactions that have records among `offsets`, which begin in the segment at `first`.
+    fn aborted_in(
+        &self,
+        view: &View,
+        first: usize,
+        offsets: Range<Offset>,
+    ) -> Result<Vec<AbortedTransaction>, StorageError> {
+        let mut aborted = Vec::new();
+        for at in first..view.segments.len() {
+            let collected = self.collect_aborted(view, at, &offsets)?;
+            aborted.extend(collected.aborted);
+            if collected.complete {
+                break;
+            }
+        }
+        Ok(aborted)
+    }
+
+    /// The same from one segment's index, which is made anew if it is damaged.
+    fn collect_aborted(
+        &self,
+        view: &View,
+        at: usize,
+        offsets: &Range<Offset>,
+    ) -> Result<Collected, StorageError> {
+        let (files, segment) = (&self.files, &view.segments[at]);
+        match segment.collect_aborted(files, offsets) {
+            Err(StorageError::Corrupt { path, reason, .. }) if path != files.path_of(segment.log_name()) => {
+                tracing::warn!(path = %path.display(), reason, "transaction index is damaged, making it anew");
+                rebuild_transactions(files, &view.segments, at)?;
+                segment.collect_aborted(files, offsets)
+            }
+            other => other,
+        }
     }
 
     fn read_segment(

@@ -34,13 +34,14 @@ impl Log {
         }
         // Once more, with the appender kept away.
         let syncing = self.flush.hold();
-        let mut appender = self.appender.lock();
+        let mut guard = self.appender.lock();
         self.check()?;
+        let appender = &mut *guard;
         self.view.store(Arc::new(appender.view()));
         let mut count = self.first_breaching(breach)?;
-        if count == appender.segments.len() {
-            let end = appender.end;
-            if end == appender.active().base() {
+        if count == appender.tail.segments.len() {
+            let end = appender.tail.end;
+            if end == appender.tail.active().base() {
                 count -= 1;
             } else {
                 // There is always an active segment.
@@ -53,22 +54,22 @@ impl Log {
         // The name that keeps the offsets is durable before the names that kept them go.
         self.flush.names_changed();
         self.sync_names()?;
-        let (go, stay) = appender.segments.split_at(count);
+        let (go, stay) = appender.tail.segments.split_at(count);
         let (go, stay) = (go.to_vec(), stay.to_vec());
         let start = stay[0].base();
         let log_start = appender.log_start;
-        appender.segments = Arc::new(stay);
+        appender.tail.segments = Arc::new(stay);
         if start > log_start {
             appender.move_log_start(self, start, LogStartReason::SegmentDeletion);
         }
-        self.publish(appender);
+        self.retire(&mut appender.snapshots, &go)?;
+        self.publish(guard);
         for segment in &go {
             tracing::info!(
                 partition = %self.partition, base = %segment.base(), bytes = segment.len(), reason = ?breach,
                 "deleting a segment"
             );
         }
-        self.retire(&go)?;
         drop(syncing);
         Ok(count)
     }

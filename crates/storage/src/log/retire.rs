@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::Log;
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile, Standing};
+use crate::producer_state::SnapshotFiles;
 use crate::segment::Segment;
 
 /// What is to be removed, and when.
@@ -19,10 +20,15 @@ pub(super) struct RetiredFiles(Mutex<VecDeque<(Moment, FileName)>>);
 
 impl Log {
     /// Takes segments out of the log: their files become `.deleted` now and are removed after `file.delete.delay.ms`.
-    pub(super) fn retire(&self, segments: &[Arc<Segment>]) -> Result<(), StorageError> {
+    pub(super) fn retire(
+        &self,
+        snapshots: &mut SnapshotFiles,
+        segments: &[Arc<Segment>],
+    ) -> Result<(), StorageError> {
         let due = self.files.host.now() + Duration::from_millis(self.config.load().file_delete_delay_ms);
         for segment in segments {
             segment.rename(&self.files, Standing::Deleted)?;
+            self.files.result(&snapshots.path(segment.base()), snapshots.mark_deleted(segment.base()))?;
             let mut retired = self.retired.0.lock();
             for kind in SegmentFile::ALL {
                 retired.push_back((due, FileName::live(segment.base(), kind).standing(Standing::Deleted)));
@@ -35,14 +41,20 @@ impl Log {
     /// Gives the log's directory another name within its log directory.
     pub fn rename(&self, name: &str) -> Result<(), StorageError> {
         let _syncing = self.flush.hold();
-        let _appender = self.appender.lock();
-        self.files.move_to(name)
+        let mut appender = self.appender.lock();
+        self.files.move_to(name)?;
+        appender.snapshots.set_directory(self.files.path().to_path_buf());
+        for segment in appender.tail.segments.iter() {
+            segment.moved();
+        }
+        Ok(())
     }
 
     /// Ends the use of the log: every operation from now on is refused.
     pub fn close(&self) {
-        let _appender = self.appender.lock();
+        let appender = self.appender.lock();
         self.closed.store(true, Ordering::Release);
+        drop(appender);
         self.progress.moved();
     }
 

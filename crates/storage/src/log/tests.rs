@@ -2,8 +2,10 @@
 
 use ottla_base::{ErrorCode, Offset, Timestamp};
 
-use crate::test_fixture::{OPTIONS, TIME, World, append, batch, read_all, read_bytes};
-use crate::{Commit, FirstBatch, LastShutdown, Log, LogStartReason, ReadLimit, ReadRequest};
+use crate::test_fixture::{
+    OPTIONS, TIME, World, append, batch, end_transaction, produced, read_all, read_bytes,
+};
+use crate::{Commit, Duplicate, FirstBatch, LastShutdown, Log, LogStartReason, ReadLimit, ReadRequest};
 
 fn value(number: usize) -> Vec<u8> {
     format!("value {number}").into_bytes()
@@ -223,4 +225,133 @@ fn offsets_are_found_by_timestamp() {
     look(&log);
     drop(log);
     look(&world.open(LastShutdown::Unclean));
+}
+
+#[test]
+fn what_a_producer_sends_again_is_there_once() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 600;
+    let log = world.open(LastShutdown::Unclean);
+    let send = |log: &std::sync::Arc<Log>, sequence| {
+        log.append_as_leader(&produced(7, sequence, false, &[&value(sequence as usize)]), &OPTIONS)
+    };
+    for sequence in 0..20 {
+        assert_eq!(send(&log, sequence).unwrap().duplicate, Duplicate::No);
+        let again = send(&log, sequence).unwrap();
+        assert_eq!((again.duplicate, again.first), (Duplicate::Yes, Offset(i64::from(sequence))));
+    }
+    assert_eq!(send(&log, 22).unwrap_err().error_code(), ErrorCode::OutOfOrderSequenceNumber);
+    let reopened = |log: std::sync::Arc<Log>, last_shutdown| {
+        drop(log);
+        let log = world.open(last_shutdown);
+        // A snapshot has each producer's last batch.
+        assert_eq!(send(&log, 19).unwrap().first, Offset(19), "{last_shutdown:?}");
+        check(&log, 0, 20);
+        log
+    };
+    let log = reopened(log, LastShutdown::Unclean);
+    log.close_cleanly().unwrap();
+    let log = reopened(log, LastShutdown::Clean);
+    log.truncate_to(Offset(17)).unwrap();
+    assert_eq!(send(&log, 17).unwrap().duplicate, Duplicate::No);
+    assert_eq!(send(&log, 16).unwrap().duplicate, Duplicate::Yes);
+}
+
+#[test]
+fn transactions_hold_readers_back_and_aborted_ones_are_named() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 500;
+    let log = world.open(LastShutdown::Unclean);
+    let mut sequences = [0; 4];
+    let mut send = |log: &std::sync::Arc<Log>, producer: usize, transactional| {
+        let sequence = sequences[producer];
+        sequences[producer] += 1;
+        let batch = produced(producer as i64, sequence, transactional, &[b"x"]);
+        log.append_as_leader(&batch, &OPTIONS).unwrap();
+    };
+    send(&log, 3, false);
+    send(&log, 1, true);
+    send(&log, 2, true);
+    assert_eq!(log.view().last_stable, Offset(1));
+    end_transaction(&log, 2, false);
+    assert_eq!(log.view().last_stable, Offset(1));
+    for _ in 0..10 {
+        send(&log, 3, false);
+    }
+    end_transaction(&log, 1, true);
+    assert_eq!(log.view().last_stable, log.view().end);
+    for round in 0..20 {
+        send(&log, 1 + round % 2, true);
+        end_transaction(&log, 1 + (round % 2) as i64, round % 3 == 0);
+    }
+    let aborted = |log: &Log, from: i64, max_bytes| {
+        let view = log.view();
+        let limit = ReadLimit::LastStable;
+        let request = ReadRequest { from: Offset(from), max_bytes, limit, first_batch: FirstBatch::Whole };
+        let answer = log.read(&view, &request).unwrap();
+        answer.aborted.iter().map(|it| (it.first_offset.get(), it.last_offset.get())).collect::<Vec<_>>()
+    };
+    let all = |log: &Log| {
+        let found = aborted(log, 0, 1 << 20);
+        assert_eq!(found.len(), 1 + 13);
+        assert_eq!(found[0], (2, 3));
+        assert_eq!(aborted(log, 0, 1), [], "only of the offsets that are read");
+        assert_eq!(aborted(log, 2, 1), [(2, 3)]);
+        found
+    };
+    let expected = all(&log);
+    drop(log);
+    let log = world.open(LastShutdown::Unclean);
+    assert_eq!(all(&log), expected);
+    log.close_cleanly().unwrap();
+    let disk = world.host.disk();
+    let index = "/data/orders-0/00000000000000000000.txnindex";
+    let mut bytes = disk.read(index, 1 << 20).unwrap();
+    bytes[25] ^= 1;
+    disk.write_atomically(index, &bytes).unwrap();
+    let log = world.open(LastShutdown::Clean);
+    assert_eq!(all(&log), expected, "a damaged index is made anew");
+}
+
+#[test]
+fn epochs_are_found_after_any_stop() {
+    let world = World::new(1);
+    let mut log = world.open(LastShutdown::Unclean);
+    for (epoch, batches) in [(3, 2), (4, 0), (7, 3)] {
+        log.begin_epoch(ottla_base::LeaderEpoch(epoch));
+        for _ in 0..batches {
+            let options = crate::AppendOptions { leader_epoch: ottla_base::LeaderEpoch(epoch), ..OPTIONS };
+            log.append_as_leader(&batch(TIME, &[b"x"]), &options).unwrap();
+        }
+    }
+    let end_of = |log: &Log, epoch| {
+        let end = log.end_of_epoch(ottla_base::LeaderEpoch(epoch));
+        (end.epoch.get(), end.end.get())
+    };
+    for last_shutdown in [LastShutdown::Unclean, LastShutdown::Clean, LastShutdown::Unclean] {
+        assert_eq!(end_of(&log, 3), (3, 2));
+        assert_eq!(end_of(&log, 7), (7, 5));
+        assert_eq!(end_of(&log, 8), (-1, -1));
+        log.close_cleanly().unwrap();
+        log = world.open(last_shutdown);
+    }
+    world.host.disk().write_atomically("/data/orders-0/leader-epoch-checkpoint", b"nonsense").unwrap();
+    log = world.open(LastShutdown::Clean);
+    assert_eq!(end_of(&log, 3), (3, 2), "a damaged file is made anew");
+    assert_eq!(end_of(&log, 7), (7, 5));
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let world = World::new(1);
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 10);
+    let disk = world.host.simulation().unwrap().disk();
+    disk.set_capacity(0);
+    let refused = log.append_as_leader(&batch(TIME, &[b"no"]), &OPTIONS).unwrap_err();
+    assert_eq!(refused.error_code(), ErrorCode::KafkaStorageError);
+    assert!(log.directory().failure().is_none());
+    disk.set_capacity(u64::MAX);
+    fill(&log, 10);
+    check(&log, 0, 40);
 }

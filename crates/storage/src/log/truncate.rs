@@ -8,6 +8,8 @@ use ottla_host::disk::Open;
 
 use super::{Log, ReadError};
 use crate::error::StorageError;
+use crate::leader_epochs::EpochChange;
+use crate::load::reload_producers;
 use crate::segment::Segment;
 
 /// Why the log start moves; for the log.
@@ -31,13 +33,16 @@ impl Log {
     pub fn truncate_to(&self, end: Offset) -> Result<(), StorageError> {
         // Nothing may move the recovery point past the cut meanwhile.
         let syncing = self.flush.hold();
-        let mut appender = self.appender.lock();
+        let mut guard = self.appender.lock();
         self.check()?;
-        if end >= appender.end {
+        let appender = &mut *guard;
+        if end >= appender.tail.end {
+            // An epoch that began here without records may be another leader's.
+            let _ = appender.epochs.truncate_from_end(appender.tail.end);
             return Ok(());
         }
-        if end < appender.segments[0].base() {
-            drop(appender);
+        if end < appender.tail.segments[0].base() {
+            drop(guard);
             drop(syncing);
             return self.truncate_fully(end);
         }
@@ -47,29 +52,35 @@ impl Log {
                 "truncating below the high watermark"
             );
         }
-        tracing::info!(partition = %self.partition, from = %appender.end, to = %end, "truncating");
-        let kept = appender.segments.partition_point(|segment| segment.base() <= end).max(1);
-        let (stay, go) = appender.segments.split_at(kept);
+        tracing::info!(partition = %self.partition, from = %appender.tail.end, to = %end, "truncating");
+        let kept = appender.tail.segments.partition_point(|segment| segment.base() <= end).max(1);
+        let (stay, go) = appender.tail.segments.split_at(kept);
         let (stay, go) = (stay.to_vec(), go.to_vec());
-        self.retire(&go)?;
+        self.retire(&mut appender.snapshots, &go)?;
         let active = &stay[kept - 1];
         let cut = active.truncate(&self.files, end)?;
         let end = cut.map_or(end, |batch| end.min(batch.base_offset.max(active.base())));
-        let len = active.len();
         if cut.is_some() {
             let file = self.files.open(active.log_name(), Open::Write)?;
-            self.files.of(active.log_name(), file.set_len(u64::from(len)))?;
+            self.files.of(active.log_name(), file.set_len(u64::from(active.len())))?;
         }
-        appender.segments = Arc::new(stay);
-        appender.file = None;
-        appender.cut_active(len);
-        appender.end = end;
-        appender.log_start = appender.log_start.min(end);
         self.recovery_point.fetch_min(end.get(), Ordering::AcqRel);
-        self.flush.drop_snapshots_from(end.after(1));
-        let high_watermark = appender.high_watermark.min(end);
-        appender.set_high_watermark(high_watermark);
-        self.publish(appender);
+        appender.used = true;
+        appender.tail.end = end;
+        appender.tail.go_on_with(self, stay);
+        appender.log_start = appender.log_start.min(end);
+        if appender.epochs.truncate_from_end(end) != EpochChange::None {
+            appender.epochs_changed = true;
+        }
+        reload_producers(
+            &self.files,
+            &appender.tail.segments,
+            appender.log_start..end,
+            &mut appender.producers,
+            &mut appender.snapshots,
+        )?;
+        appender.set_high_watermark(appender.high_watermark.min(end));
+        self.publish(guard);
         Ok(())
     }
 
@@ -78,19 +89,25 @@ impl Log {
     /// The checkpoint on the disk must not have a recovery point above `start` when this is called.
     pub fn truncate_fully(&self, start: Offset) -> Result<(), StorageError> {
         let _syncing = self.flush.hold();
-        let mut appender = self.appender.lock();
+        let mut guard = self.appender.lock();
         self.check()?;
-        tracing::info!(partition = %self.partition, from = %appender.end, to = %start, "truncating all");
-        let go = appender.segments.to_vec();
-        self.retire(&go)?;
-        appender.begin_active(self, vec![Arc::new(Segment::empty(start))]);
-        appender.open_active(self)?;
-        appender.end = start;
+        let appender = &mut *guard;
+        tracing::info!(partition = %self.partition, from = %appender.tail.end, to = %start, "truncating all");
+        let go = appender.tail.segments.to_vec();
+        self.retire(&mut appender.snapshots, &go)?;
+        appender.used = true;
+        appender.tail.end = start;
+        appender.tail.go_on_with(self, vec![Arc::new(Segment::empty(start))]);
+        appender.tail.open_active(self)?;
         appender.log_start = start;
         self.recovery_point.store(start.get(), Ordering::Release);
-        self.flush.drop_snapshots_from(Offset::ZERO);
+        if appender.epochs.clear() != EpochChange::None {
+            appender.epochs_changed = true;
+        }
+        let restarted = appender.snapshots.restart_at(&mut appender.producers, start);
+        self.files.result(&self.files.path(), restarted)?;
         appender.set_high_watermark(start);
-        self.publish(appender);
+        self.publish(guard);
         Ok(())
     }
 

@@ -25,7 +25,7 @@ pub enum SnapshotSync {
 }
 
 /// Which snapshots a partition has. An offset is that of the first record a snapshot knows nothing of.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SnapshotFiles {
     disk: Disk,
     directory: PathBuf,
