@@ -11,7 +11,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Threads that start when there is work for them, up to a bound, and end with the pool.
 #[derive(Clone)]
 pub(crate) struct Pool {
-    shared: Arc<Queue>,
+    queue: Arc<Queue>,
     _guard: Arc<CloseOnDrop>,
 }
 
@@ -40,27 +40,29 @@ impl Drop for CloseOnDrop {
 
 impl Pool {
     pub(crate) fn new(max_threads: usize) -> Pool {
-        let shared = Arc::new(Queue {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            max_threads: max_threads.max(1),
-        });
-        Pool { _guard: Arc::new(CloseOnDrop(shared.clone())), shared }
+        let max_threads = max_threads.max(1);
+        let queue = Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), max_threads });
+        Pool { _guard: Arc::new(CloseOnDrop(queue.clone())), queue }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the pool that the ban names as its replacement")]
     pub(crate) fn run(&self, job: Job) {
-        let mut state = self.shared.state.lock();
+        let mut state = self.queue.state.lock();
         state.jobs.push_back(job);
-        if state.idle >= state.jobs.len() || state.threads >= self.shared.max_threads {
+        if state.idle >= state.jobs.len() || state.threads >= self.queue.max_threads {
             drop(state);
-            self.shared.wake.notify_one();
+            self.queue.wake.notify_one();
             return;
         }
         state.threads += 1;
         drop(state);
-        let queue = self.shared.clone();
-        std::thread::spawn(move || work(&queue));
+        let queue = self.queue.clone();
+        let thread = std::thread::Builder::new().name("blocking".to_owned());
+        if let Err(error) = thread.spawn(move || work(&queue)) {
+            let mut state = self.queue.state.lock();
+            state.threads -= 1;
+            // The threads there are will come to it.
+            assert!(state.threads > 0, "no thread can be started: {error}");
+        }
     }
 }
 

@@ -133,6 +133,9 @@ impl Response {
 /// The most pieces that one write takes.
 const MAX_SLICES: usize = 64;
 
+/// File ranges up to this length are copied through memory: cheaper than a system call for each.
+const SMALL_FILE_BYTES: u64 = 8 << 10;
+
 /// What is to be sent, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -166,20 +169,26 @@ impl Outbox {
         cx: &mut Context<'_>,
         transport: &mut Transport,
     ) -> Poll<io::Result<usize>> {
-        let Some(first) = self.pieces.front() else {
-            return Poll::Ready(Ok(0));
-        };
-        let sent = match first {
-            Piece::File { file, offset, len } => transport.poll_send_file(cx, file, *offset, *len),
-            Piece::Bytes(_) => {
+        self.read_small_files()?;
+        let sent = match self.pieces.front() {
+            None => return Poll::Ready(Ok(0)),
+            Some(Piece::File { file, offset, len }) => transport.poll_send_file(cx, file, *offset, *len),
+            Some(Piece::Bytes(_)) => {
                 let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
+                let mut before_file = false;
                 for piece in self.pieces.iter().take(MAX_SLICES) {
                     match piece {
                         Piece::Bytes(bytes) => slices.push(IoSlice::new(bytes)),
-                        Piece::File { .. } => break,
+                        Piece::File { .. } => {
+                            before_file = true;
+                            break;
+                        }
                     }
                 }
-                transport.poll_write_vectored(cx, &slices)
+                match before_file {
+                    true => transport.poll_write_vectored_before_file(cx, &slices),
+                    false => transport.poll_write_vectored(cx, &slices),
+                }
             }
         };
         let sent = std::task::ready!(sent)?;
@@ -188,6 +197,21 @@ impl Outbox {
         }
         self.advance(sent);
         Poll::Ready(Ok(sent))
+    }
+
+    /// Reads the short file ranges that are next: many partitions with little each leave in one write.
+    fn read_small_files(&mut self) -> io::Result<()> {
+        for piece in self.pieces.iter_mut().take(MAX_SLICES) {
+            if let Piece::File { file, offset, len } = piece
+                && *len <= SMALL_FILE_BYTES
+            {
+                let mut content = vec![0; *len as usize];
+                file.read_exact_at(&mut content, *offset)?;
+                self.memory_bytes += content.len();
+                *piece = Piece::Bytes(Bytes::from(content));
+            }
+        }
+        Ok(())
     }
 
     fn advance(&mut self, sent: usize) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ottla_host::Host;
@@ -11,7 +11,7 @@ use ottla_host::net::{Listener, Stream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admission::ListenerAdmission;
+use crate::admission::{Admitted, ListenerAdmission};
 use crate::budget::Budget;
 use crate::connection::{Connection, ConnectionLimits, Counters, End};
 use crate::service::{Peer, Service};
@@ -48,8 +48,6 @@ enum Stage {
     Stopped,
 }
 
-/// Numbers the connections of this process.
-static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(0);
 /// How long the acceptor waits after an error, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -138,12 +136,12 @@ impl<S: Service, F: Fn(Peer) -> S + Send + Sync + 'static> Acceptor<F> {
         }
     }
 
-    fn serve(&mut self, stream: Stream, admitted: crate::admission::Admitted) {
+    fn serve(&mut self, stream: Stream, admitted: Admitted) {
         while self.connections.try_join_next().is_some() {}
         let Ok(local_address) = stream.local_address() else {
             return;
         };
-        let connection_id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+        let connection_id = admitted.connection_id;
         let peer = Peer { address: stream.peer_address(), local_address, connection_id };
         let service = (self.service)(peer);
         let host = self.host.clone();
@@ -177,7 +175,7 @@ async fn accept(
     listener: &Listener,
     options: &ServerOptions,
     counters: &Counters,
-) -> Option<(Stream, crate::admission::Admitted)> {
+) -> Option<(Stream, Admitted)> {
     let stream = match listener.accept().await {
         Ok(stream) => stream,
         Err(error) if concerns_one_connection(&error) => return None,

@@ -41,6 +41,17 @@ impl Transport {
         }
     }
 
+    /// Writes a first part of `pieces`, which a file follows at once.
+    pub(crate) fn poll_write_vectored_before_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Transport::Plain(stream) => stream.poll_write_vectored_before_file(cx, pieces),
+        }
+    }
+
     /// Sends a range of a file, past this process's memory where the protection allows it.
     pub(crate) fn poll_send_file(
         &mut self,

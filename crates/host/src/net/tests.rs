@@ -49,13 +49,17 @@ async fn files_leave_from_their_pages() {
         let small = SocketOptions { send_buffer_bytes: Some(200 << 10), ..SocketOptions::default() };
         let (mut client, mut server) = pair(small).await;
         let send = async move {
+            let head = [IoSlice::new(b"he"), IoSlice::new(b"ad")];
+            let count = poll_fn(|cx| client.poll_write_vectored_before_file(cx, &head)).await.unwrap();
+            assert_eq!(count, 4);
             client.send_file(&file, 7, 2_900_000).await.unwrap();
             let beyond = client.send_file(&file, 2_999_999, 10).await.unwrap_err();
             assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
         };
         let (received, ()) = tokio::join!(read_all(&mut server), send);
-        assert_eq!(received[..2_900_000], content[7..2_900_007]);
-        assert_eq!(received.len(), 2_900_001);
+        assert_eq!(received[..4], b"head"[..]);
+        assert_eq!(received[4..2_900_004], content[7..2_900_007]);
+        assert_eq!(received.len(), 2_900_005);
     }
 }
 

@@ -187,9 +187,13 @@ async fn large_requests_and_files_pass() {
     peer.request(b"nothing").await;
     peer.request(&request).await;
     peer.request(&[b"f", path.to_str().unwrap().as_bytes()].concat()).await;
+    let small = directory.path().join("b");
+    fixture.host.disk().write_atomically(&small, b"small").unwrap();
+    peer.request(&[b"f", small.to_str().unwrap().as_bytes()].concat()).await;
     peer.request(b"eend").await;
     assert_eq!(peer.answer().await.unwrap(), content);
     assert_eq!(peer.answer().await.unwrap(), content);
+    assert_eq!(peer.answer().await.unwrap(), "small");
     assert_eq!(peer.answer().await.unwrap(), "end");
 }
 
