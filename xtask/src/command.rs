@@ -24,3 +24,12 @@ pub fn show_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]
     }
     Ok(())
 }
+
+/// Runs a program without showing anything; fails unless it exits with 0.
+pub fn show_nothing(program: &str, arguments: &[&str]) -> Outcome {
+    let status = Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    if !status.success() {
+        return Err(format!("`{program} {}` failed: {status}", arguments.join(" ")).into());
+    }
+    Ok(())
+}

@@ -1,12 +1,266 @@
-//! `cargo xtask compat`.
+//! `cargo xtask compat`: programs nobody here wrote, run against Ottla and against Apache Kafka, compared.
+//!
+//! Every scenario runs one script against one node and yields a [`transcript::Transcript`] with everything
+//! masked that may differ between two runs of the same server. What is left must be equal; what is not must
+//! be listed in `explained.toml`, whose entries point into `docs/clients.md`.
+
+mod capture;
+mod clients;
+mod configs;
+mod difference;
+mod explained;
+mod mask;
+pub mod node;
+pub mod reference;
+mod roundtrip;
+mod tools;
+mod transcript;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use difference::Difference;
+use explained::Explained;
+use node::{Maker, Node};
+use reference::Reference;
+use transcript::Transcript;
 
 use crate::workspace::Outcome;
 
 /// What `cargo xtask compat` takes.
-#[derive(clap::Args)]
-pub struct Arguments {}
+#[derive(clap::Args, Default)]
+pub struct Arguments {
+    /// The scenarios to run, by name; all of them when none is named.
+    #[arg(value_name = "SCENARIO")]
+    scenarios: Vec<String>,
+    /// Lists the scenarios.
+    #[arg(long)]
+    list: bool,
+    /// Only the scenarios that continuous integration runs.
+    #[arg(long)]
+    ci: bool,
+    /// Puts Apache Kafka in Ottla's place: any difference is then the harness's own.
+    #[arg(long)]
+    self_check: bool,
+    /// Keeps the folders of the nodes and says where they are.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How a scenario comes to its differences.
+enum Kind {
+    /// The same script against each node of a pair; the transcripts are compared.
+    Beside(fn(&Stage<'_>) -> Outcome<Transcript>),
+    /// Starts what it needs itself and yields the transcript expected and the one seen.
+    Alone(fn(&Setting<'_>) -> Outcome<(Transcript, Transcript)>),
+}
+
+struct Scenario {
+    name: &'static str,
+    about: &'static str,
+    /// Whether continuous integration runs it.
+    ci: bool,
+    kind: Kind,
+}
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "tools",
+        about: "the command-line tools of Apache Kafka",
+        ci: true,
+        kind: Kind::Beside(tools::run),
+    },
+    Scenario {
+        name: "configs",
+        about: "every config of brokers and topics, described and altered",
+        ci: true,
+        kind: Kind::Beside(configs::run),
+    },
+    Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
+    Scenario {
+        name: "confluent",
+        about: "confluent-kafka for Python (librdkafka)",
+        ci: true,
+        kind: Kind::Beside(clients::confluent),
+    },
+    Scenario {
+        name: "kafka-python",
+        about: "kafka-python",
+        ci: true,
+        kind: Kind::Beside(clients::kafka_python),
+    },
+    Scenario { name: "kafkajs", about: "KafkaJS", ci: true, kind: Kind::Beside(clients::kafkajs) },
+    Scenario { name: "franz", about: "franz-go", ci: true, kind: Kind::Beside(clients::franz) },
+    Scenario {
+        name: "roundtrip",
+        about: "one data directory served by Apache Kafka, Ottla and Apache Kafka in turn",
+        ci: true,
+        kind: Kind::Alone(roundtrip::run),
+    },
+    Scenario {
+        name: "files",
+        about: "the same batches written to each, every file compared",
+        ci: true,
+        kind: Kind::Alone(roundtrip::files),
+    },
+];
+
+/// What every scenario of one run shares.
+struct Setting<'a> {
+    reference: &'a Reference,
+    /// Who stands in Ottla's place.
+    candidate: Maker,
+    /// A folder for this run's files.
+    folder: PathBuf,
+}
+
+/// One scenario against one running node.
+struct Stage<'a> {
+    setting: &'a Setting<'a>,
+    node: &'a Node<'a>,
+    /// A folder for this scenario and node alone.
+    folder: PathBuf,
+}
 
 /// Runs the command.
-pub fn run(_arguments: Arguments) -> Outcome {
+pub fn run(arguments: Arguments) -> Outcome {
+    if arguments.list {
+        for it in SCENARIOS {
+            println!(
+                "{:14}{}{}",
+                it.name,
+                it.about,
+                if it.ci { "" } else { " (not in continuous integration)" }
+            );
+        }
+        return Ok(());
+    }
+    let chosen = choose(&arguments)?;
+    let explained = Explained::load()?;
+    let reference = Reference::lay_out()?;
+    let candidate = if arguments.self_check { Maker::Kafka } else { Maker::ottla()? };
+    let mut folder = tempfile::Builder::new().prefix("ottla-compat-").tempdir()?;
+    if arguments.keep {
+        folder.disable_cleanup(true);
+        eprintln!("keeping {}", folder.path().display());
+    }
+    let setting = Setting { reference: &reference, candidate, folder: folder.path().to_path_buf() };
+    let mut found = Vec::new();
+    for (scenario, pair) in transcripts(&chosen, &setting)? {
+        let (expected, seen) = match pair {
+            Ok(pair) => pair,
+            Err(error) => {
+                found.push((scenario, Err(error)));
+                continue;
+            }
+        };
+        let saved = reference.target().join("compat");
+        std::fs::create_dir_all(&saved)?;
+        std::fs::write(saved.join(format!("{scenario}.kafka.txt")), expected.to_string())?;
+        std::fs::write(saved.join(format!("{scenario}.ottla.txt")), seen.to_string())?;
+        found.push((scenario, Ok(difference::between(&expected, &seen))));
+    }
+    report(&found, &explained)
+}
+
+fn choose(arguments: &Arguments) -> Outcome<Vec<&'static Scenario>> {
+    for name in &arguments.scenarios {
+        if !SCENARIOS.iter().any(|it| it.name == name) {
+            return Err(
+                format!("there is no scenario `{name}`; `cargo xtask compat --list` names them").into()
+            );
+        }
+    }
+    let named =
+        |it: &&Scenario| arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|n| n == it.name);
+    Ok(SCENARIOS.iter().filter(named).filter(|it| it.ci || !arguments.ci).collect())
+}
+
+type Pair = Outcome<(Transcript, Transcript)>;
+
+/// Runs the scenarios that share a node against Apache Kafka, then against the candidate, so that only one
+/// server is running at a time; then those that start their own.
+fn transcripts(chosen: &[&'static Scenario], setting: &Setting<'_>) -> Outcome<Vec<(&'static str, Pair)>> {
+    let mut pairs = Vec::new();
+    let scripts: Vec<_> = chosen
+        .iter()
+        .filter_map(|it| match it.kind {
+            Kind::Beside(script) => Some((it.name, script)),
+            Kind::Alone(_) => None,
+        })
+        .collect();
+    if !scripts.is_empty() {
+        let expected = beside(&scripts, Maker::Kafka, "kafka", setting)?;
+        let seen = beside(&scripts, setting.candidate.clone(), "ottla", setting)?;
+        for ((name, _), (expected, seen)) in scripts.iter().zip(expected.into_iter().zip(seen)) {
+            pairs.push((*name, expected.and_then(|expected| Ok((expected, seen?)))));
+        }
+    }
+    for scenario in chosen {
+        if let Kind::Alone(script) = scenario.kind {
+            let begin = Instant::now();
+            pairs.push((scenario.name, script(setting)));
+            eprintln!("{:14}{:>6.1} s", scenario.name, begin.elapsed().as_secs_f64());
+        }
+    }
+    Ok(pairs)
+}
+
+type Script = fn(&Stage<'_>) -> Outcome<Transcript>;
+
+/// Every script against one node of `maker`, in order; a node that a script brought down is started again.
+fn beside(
+    scripts: &[(&'static str, Script)],
+    maker: Maker,
+    label: &str,
+    setting: &Setting<'_>,
+) -> Outcome<Vec<Outcome<Transcript>>> {
+    let begin = Instant::now();
+    let mut node = Node::new(maker, setting.reference, setting.folder.join(label), &[])?;
+    node.format()?;
+    node.start()?;
+    eprintln!("{:14}{:>6.1} s  {label}", "(start)", begin.elapsed().as_secs_f64());
+    let mut transcripts = Vec::new();
+    for (name, script) in scripts {
+        let begin = Instant::now();
+        let folder = setting.folder.join(format!("{label}-{name}"));
+        std::fs::create_dir_all(&folder)?;
+        let mut transcript = script(&Stage { setting, node: &node, folder });
+        if !node.is_running() {
+            transcript = Err(format!("the server stopped by itself\n{}", node.last_words()).into());
+            node.start()?;
+        }
+        transcripts.push(transcript);
+        eprintln!("{name:14}{:>6.1} s  {label}", begin.elapsed().as_secs_f64());
+    }
+    node.stop()?;
+    Ok(transcripts)
+}
+
+/// Prints what differs and whether it is explained; an unexplained difference is an error.
+fn report(found: &[(&str, Outcome<Vec<Difference>>)], explained: &Explained) -> Outcome {
+    let (mut unexplained, mut failed) = (0, 0);
+    for (scenario, differences) in found {
+        let differences = match differences {
+            Ok(differences) => differences,
+            Err(error) => {
+                println!("{scenario}: could not be run: {error}");
+                failed += 1;
+                continue;
+            }
+        };
+        let (known, open): (Vec<_>, Vec<_>) =
+            differences.iter().partition(|it| explained.reason(scenario, it).is_some());
+        for difference in &open {
+            println!("{scenario}: {difference}");
+        }
+        println!("{scenario}: {} differences, {} of them explained", differences.len(), known.len());
+        unexplained += open.len();
+        failed += usize::from(!open.is_empty());
+    }
+    println!("{} passed, {failed} failed", found.len() - failed);
+    if failed > 0 {
+        return Err(format!("{unexplained} differences are not explained in docs/clients.md").into());
+    }
     Ok(())
 }

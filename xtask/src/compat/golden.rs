@@ -1,0 +1,1 @@
+//! Bytes from Apache Kafka's own serializers, against ours.

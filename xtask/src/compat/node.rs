@@ -1,0 +1,244 @@
+//! One server of either maker: its folder, settings and process.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::capture::{capture, wait};
+use super::reference::{ClassPath, Reference};
+use crate::command;
+use crate::workspace::Outcome;
+
+/// The same identifier everywhere, so that it need not be masked.
+const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Who made the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Apache Kafka.
+    Kafka,
+    /// Ottla, with its binary.
+    Ottla(PathBuf),
+}
+
+impl Maker {
+    /// Ottla's binary from `$OTTLA_BIN`, or built in release mode.
+    pub fn ottla() -> Outcome<Self> {
+        if let Some(binary) = std::env::var_os("OTTLA_BIN") {
+            return Ok(Self::Ottla(PathBuf::from(binary)));
+        }
+        command::show("cargo", &["build", "--quiet", "--locked", "--release", "-p", "ottla-cli"])?;
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| crate::workspace::root().join("target"), PathBuf::from);
+        Ok(Self::Ottla(target.join("release/ottla")))
+    }
+}
+
+/// A server that can be formatted, started, stopped and killed; killed when dropped.
+pub struct Node<'a> {
+    maker: Maker,
+    reference: &'a Reference,
+    folder: PathBuf,
+    port: u16,
+    controller_port: u16,
+    process: Option<Child>,
+}
+
+impl<'a> Node<'a> {
+    /// Writes `server.properties` in `folder`, with `settings` added.
+    pub fn new(
+        maker: Maker,
+        reference: &'a Reference,
+        folder: PathBuf,
+        settings: &[(&str, &str)],
+    ) -> Outcome<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let (port, controller_port) = free_ports()?;
+        let data = folder.join("data");
+        let mut text = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.bootstrap.servers=localhost:{controller_port}\n\
+             listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             log.dirs={0}/one,{0}/two\n\
+             log.retention.ms=-1\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n",
+            data.display()
+        );
+        for (key, value) in settings {
+            text += &format!("{key}={value}\n");
+        }
+        std::fs::write(folder.join("server.properties"), text)?;
+        Ok(Self { maker, reference, folder, port, controller_port, process: None })
+    }
+
+    /// The port of the broker's listener.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port of the controller's listener.
+    pub fn controller_port(&self) -> u16 {
+        self.controller_port
+    }
+
+    /// `host:port` of the broker's listener.
+    pub fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// `host:port` of the controller's listener.
+    pub fn controller_address(&self) -> String {
+        format!("localhost:{}", self.controller_port)
+    }
+
+    /// The folder with the settings, the logs of the process and the data.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The log directories, in the order of `log.dirs`.
+    pub fn log_dirs(&self) -> [PathBuf; 2] {
+        let data = self.folder.join("data");
+        [data.join("one"), data.join("two")]
+    }
+
+    /// Puts another server in charge of the same folder; the present one must be stopped.
+    pub fn hand_to(&mut self, maker: Maker) {
+        assert!(self.process.is_none(), "a node is handed over while it is stopped");
+        self.maker = maker;
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.join("server.properties")
+    }
+
+    /// Formats the data directories.
+    pub fn format(&self) -> Outcome {
+        let mut command = match &self.maker {
+            Maker::Kafka => {
+                let mut command = self.reference.java(ClassPath::Server, "256m", &["-Dlog4j2.level=OFF"]);
+                command.args(["kafka.tools.StorageTool", "format"]);
+                command
+            }
+            Maker::Ottla(binary) => {
+                let mut command = Command::new(binary);
+                command.arg("format");
+                command
+            }
+        };
+        command.args(["-t", CLUSTER_ID, "--standalone", "-c"]).arg(self.settings());
+        capture(&mut command, b"", START_LIMIT)?.success("format")?;
+        Ok(())
+    }
+
+    /// Starts the server and waits until it answers.
+    pub fn start(&mut self) -> Outcome {
+        let mut command = match &self.maker {
+            Maker::Kafka => {
+                let logging = self.folder.join("log4j2.properties");
+                std::fs::write(
+                    &logging,
+                    "rootLogger.level=INFO\nrootLogger.appenderRef.out.ref=out\n\
+                     appender.out.type=Console\nappender.out.name=out\nappender.out.layout.type=PatternLayout\n\
+                     appender.out.layout.pattern=%d %p %c %m%n\n",
+                )?;
+                let flag = format!("-Dlog4j2.configurationFile={}", logging.display());
+                let mut command = self.reference.java(ClassPath::Server, "512m", &[&flag]);
+                command.arg("kafka.Kafka").arg(self.settings());
+                command
+            }
+            Maker::Ottla(binary) => {
+                let mut command = Command::new(binary);
+                command.args(["start", "--config"]).arg(self.settings());
+                command
+            }
+        };
+        let out = File::options().create(true).append(true).open(self.output())?;
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).current_dir(&self.folder);
+        self.process = Some(command.spawn().map_err(|error| format!("cannot start the server: {error}"))?);
+        let end = Instant::now() + START_LIMIT;
+        while !answers(self.port) {
+            if !self.is_running() || Instant::now() > end {
+                return Err(format!("{:?} did not start:\n{}", self.maker, self.last_words()).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.join("server.out")
+    }
+
+    /// The last lines that the server logged.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(self.output()).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|it| matches!(it.try_wait(), Ok(None)))
+    }
+
+    /// Asks the server to stop, waits for it, and returns how long it took.
+    pub fn stop(&mut self) -> Outcome<Duration> {
+        let begin = Instant::now();
+        if let Some(mut child) = self.process.take() {
+            command::show_nothing("kill", &["-TERM", &child.id().to_string()])?;
+            if wait(&mut child, STOP_LIMIT)?.is_none() {
+                return Err(format!("{:?} did not stop within {STOP_LIMIT:?}", self.maker).into());
+            }
+        }
+        Ok(begin.elapsed())
+    }
+
+    /// Ends the process as `kill -9` does.
+    pub fn kill(&mut self) -> Outcome {
+        if let Some(mut child) = self.process.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("cannot end a server: {error}");
+        }
+    }
+}
+
+/// Two ports that are free now.
+fn free_ports() -> Outcome<(u16, u16)> {
+    let (one, two) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    Ok((one.local_addr()?.port(), two.local_addr()?.port()))
+}
+
+/// Whether a Metadata request (version 0, all topics) is answered with one broker in it.
+fn answers(port: u16) -> bool {
+    const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0];
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(&REQUEST)?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head)?;
+        // Size, correlation id, number of brokers.
+        Ok(head[8..] == [0, 0, 0, 1])
+    };
+    ask().unwrap_or(false)
+}
