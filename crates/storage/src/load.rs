@@ -284,7 +284,7 @@ fn replay(
     let Some(header) = batch.header.filter(|header| header.has_producer_id()) else { return Ok(None) };
     let marker = if header.is_control() {
         let bytes = scan.batch_bytes(batch)?;
-        let marker = BatchView::new(bytes).and_then(|view| marker_of(&view));
+        let marker = BatchView::new(bytes).and_then(|view| marker_of(view.header(), view.payload()));
         marker.map_err(|error| files.corrupt(name, u64::from(batch.position), error.to_string()))?
     } else {
         None

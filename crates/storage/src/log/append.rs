@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Offset, Timestamp};
-use ottla_record::{AcceptedBatch, BatchHeader, BatchView, Refusal, StoredBatch, check_replicated};
+use ottla_record::{AcceptedBatch, BatchHeader, Refusal, StoredBatch, check_replicated};
 use parking_lot::MutexGuard;
 
 use super::tail::{Run, Tail};
@@ -226,7 +226,7 @@ impl Log {
         let mut header = batch.header;
         header.place(appender.tail.end, options.leader_epoch);
         let at = describe(&header, batch.size(), &config)?;
-        let marker = marker(&header, &batch.body)?;
+        let marker = marker_of(&header, &batch.body).map_err(Refusal::from)?;
         let rolled = self.roll_if_due(appender, &config, &at)?;
         let prepared = match appender.producers.prepare(&header, marker, options.origin)? {
             Outcome::NoProducer => None,
@@ -377,17 +377,6 @@ fn describe(header: &BatchHeader, size: usize, config: &LogConfig) -> Result<Bat
     })
 }
 
-/// The transaction marker in a batch, if it is one.
-fn marker(header: &BatchHeader, body: &[u8]) -> Result<Option<TimedMarker>, AppendError> {
-    if !header.is_control() {
-        return Ok(None);
-    }
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend_from_slice(body);
-    let marker = BatchView::new(&bytes).and_then(|batch| marker_of(&batch));
-    Ok(marker.map_err(Refusal::from)?)
-}
-
 /// The batches in `records`, which [`check_replicated`] found whole, with the transaction markers they are.
 fn batches_in(records: &[u8]) -> Result<Vec<(BatchAt, Option<TimedMarker>)>, AppendError> {
     let corrupt = |reason: &str| AppendError::refused(ErrorCode::CorruptMessage, reason);
@@ -398,7 +387,12 @@ fn batches_in(records: &[u8]) -> Result<Vec<(BatchAt, Option<TimedMarker>)>, App
         let (bytes, after) =
             rest.split_at_checked(batch.size as usize).ok_or_else(|| corrupt("the batch is not whole"))?;
         let stored = StoredBatch::new(bytes).map_err(Refusal::from)?;
-        let marker = stored.v2().map(marker_of).transpose().map_err(Refusal::from)?.flatten();
+        let marker = stored
+            .v2()
+            .map(|view| marker_of(view.header(), view.payload()))
+            .transpose()
+            .map_err(Refusal::from)?
+            .flatten();
         batches.push((batch, marker));
         rest = after;
     }
