@@ -1,6 +1,6 @@
 //! The differences that are meant, with the place in `docs/clients.md` that says why.
 
-use regex::Regex;
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::difference::{Difference, Side};
