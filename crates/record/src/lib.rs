@@ -54,5 +54,6 @@ pub use records::{Header, Headers, Record, Records};
 pub use replicated::{Replicated, check_replicated};
 pub use stream::{DecompressionLimits, RecordOutline, RecordStream};
 pub use validate::{
-    AcceptedBatch, Origin, RecordRefusal, Refusal, TimestampRules, ValidationRules, check_produce, validate,
+    AcceptedBatch, Origin, RecordRefusal, Refusal, RefusalCause, TimestampRules, ValidationRules,
+    check_produce, validate,
 };

@@ -109,6 +109,29 @@ pub struct Refusal {
     pub message: String,
     /// Which records are refused, and why.
     pub record_errors: Vec<RecordRefusal>,
+    /// What the metrics count it as.
+    pub cause: RefusalCause,
+}
+
+/// What a refusal is counted as (the broker's topic metrics).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RefusalCause {
+    /// As nothing of its own.
+    #[default]
+    Other,
+    /// `NoKeyCompactedTopicRecordsPerSec`.
+    Keyless {
+        /// How many records had no key.
+        records: usize,
+    },
+    /// `InvalidMagicNumberRecordsPerSec`.
+    Magic,
+    /// `InvalidMessageCrcRecordsPerSec`.
+    Checksum,
+    /// `InvalidOffsetOrSequenceRecordsPerSec`.
+    OffsetOrSequence,
+    /// `BytesRejectedPerSec`.
+    TooLarge,
 }
 
 /// Why a record is refused.
@@ -121,8 +144,13 @@ pub struct RecordRefusal {
 }
 
 impl Refusal {
-    fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), record_errors: Vec::new() }
+    /// A refusal of the whole batch.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into(), record_errors: Vec::new(), cause: RefusalCause::Other }
+    }
+
+    fn counted_as(self, cause: RefusalCause) -> Refusal {
+        Refusal { cause, ..self }
     }
 
     fn invalid(message: impl Into<String>) -> Refusal {
@@ -132,7 +160,11 @@ impl Refusal {
 
 impl From<RecordsError> for Refusal {
     fn from(error: RecordsError) -> Self {
-        Refusal::new(error.error_code(), error.to_string())
+        let cause = match error {
+            RecordsError::Checksum { .. } => RefusalCause::Checksum,
+            _ => RefusalCause::Other,
+        };
+        Refusal::new(error.error_code(), error.to_string()).counted_as(cause)
     }
 }
 
@@ -232,7 +264,8 @@ fn check_batch(batch: &BatchView<'_>, rules: &ValidationRules<'_>) -> Result<(),
         return Err(Refusal::new(
             ErrorCode::CorruptMessage,
             format!("Record is corrupt (stored crc = {}) in topic partition {partition}.", batch.crc()),
-        ));
+        )
+        .counted_as(RefusalCause::Checksum));
     }
     if rules.origin == Origin::Client { check_client_batch(batch, partition) } else { Ok(()) }
 }
@@ -246,41 +279,43 @@ fn check_size(size: usize, rules: &ValidationRules<'_>) -> Result<(), Refusal> {
                  value of {max}).",
                 rules.partition
             ),
-        )),
+        )
+        .counted_as(RefusalCause::TooLarge)),
         _ => Ok(()),
     }
 }
 
 fn check_client_batch(batch: &BatchView<'_>, partition: &dyn fmt::Display) -> Result<(), Refusal> {
+    let refuse = |message| Err(Refusal::invalid(message).counted_as(RefusalCause::OffsetOrSequence));
     let (base, last, count) = (batch.base_offset(), batch.last_offset(), i64::from(batch.count()));
     let count_of_offsets = last.0.wrapping_sub(base.0).wrapping_add(1);
     if count_of_offsets <= 0 {
-        return Err(Refusal::invalid(format!(
+        return refuse(format!(
             "Batch has an invalid offset range: [{base}, {last}] in topic partition {partition}"
-        )));
+        ));
     }
     if count <= 0 {
-        return Err(Refusal::invalid(format!(
+        return refuse(format!(
             "Invalid reported count for record batch: {count} in topic partition {partition}"
-        )));
+        ));
     }
     if count_of_offsets != count {
-        return Err(Refusal::invalid(format!(
+        return refuse(format!(
             "Inconsistent batch offset range [{base}, {last}] and count of records {count} in topic partition \
              {partition}"
-        )));
+        ));
     }
     if batch.is_control() {
-        return Err(Refusal::invalid(format!(
+        return refuse(format!(
             "Clients are not allowed to write control records in topic partition {partition}"
-        )));
+        ));
     }
     if batch.has_producer_id() && batch.base_sequence() < 0 {
-        return Err(Refusal::invalid(format!(
+        return refuse(format!(
             "Invalid sequence number {} in record batch with producerId {} in topic partition {partition}",
             batch.base_sequence(),
             batch.producer_id()
-        )));
+        ));
     }
     Ok(())
 }
@@ -298,6 +333,7 @@ struct RecordChecks<'a, 'r> {
     found: Found,
     errors: Vec<RecordRefusal>,
     refused: usize,
+    keyless: usize,
     timestamp_refused: bool,
 }
 
@@ -313,6 +349,7 @@ fn check_records(
         found: Found { max_timestamp: Timestamp::NONE, consecutive: true },
         errors: Vec::new(),
         refused: 0,
+        keyless: 0,
         timestamp_refused: false,
     };
     if compression == Compression::None {
@@ -332,6 +369,7 @@ impl RecordChecks<'_, '_> {
     fn check(&mut self, record: &RecordOutline) {
         if self.rules.compacted && !record.has_key {
             let partition = self.rules.partition;
+            self.keyless += 1;
             self.refuse(format_args!(
                 "Compacted topic cannot accept message without key in topic partition {partition}"
             ));
@@ -377,8 +415,13 @@ impl RecordChecks<'_, '_> {
         if self.errors.is_empty() {
             return Ok(self.found);
         }
+        let cause = match self.keyless {
+            0 => RefusalCause::Other,
+            records => RefusalCause::Keyless { records },
+        };
         if self.timestamp_refused {
             return Err(Refusal {
+                cause,
                 code: ErrorCode::InvalidTimestamp,
                 message: "One or more records have been rejected due to invalid timestamp".to_owned(),
                 record_errors: self.errors,
@@ -387,6 +430,7 @@ impl RecordChecks<'_, '_> {
         let shown: Vec<String> =
             self.errors.iter().take(SHOWN_RECORD_ERRORS).map(RecordRefusal::to_string).collect();
         Err(Refusal {
+            cause,
             code: ErrorCode::InvalidRecord,
             message: format!(
                 "One or more records have been rejected due to {} record errors in total, and only showing the \

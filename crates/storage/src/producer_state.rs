@@ -439,18 +439,14 @@ fn check_transaction(
     if proved {
         return Ok(());
     }
-    Err(refusal(ErrorCode::InvalidTxnState, "Record was not part of an ongoing transaction".to_owned()))
+    Err(Refusal::new(ErrorCode::InvalidTxnState, "Record was not part of an ongoing transaction"))
 }
 
 fn stale_epoch(producer_id: ProducerId, epoch: ProducerEpoch, last: ProducerEpoch) -> Refusal {
     let message = format!(
         "Epoch of producer {producer_id} is {epoch}, which is smaller than the last seen epoch {last}"
     );
-    refusal(ErrorCode::InvalidProducerEpoch, message)
-}
-
-fn refusal(code: ErrorCode, message: String) -> Refusal {
-    Refusal { code, message, record_errors: Vec::new() }
+    Refusal::new(ErrorCode::InvalidProducerEpoch, message)
 }
 
 fn has_passed(since: Timestamp, now: Timestamp, allowed: Duration) -> bool {

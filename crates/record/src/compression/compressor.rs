@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::Write;
 
 use flate2::write::GzEncoder;
+use lz4_flex::block::CompressTable;
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
@@ -23,7 +24,7 @@ pub(crate) enum Compressor {
     Plain(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
     Snappy { out: Vec<u8>, block: Vec<u8>, encoder: Box<snap::raw::Encoder> },
-    Lz4 { out: Vec<u8>, block: Vec<u8> },
+    Lz4 { out: Vec<u8>, block: Vec<u8>, table: CompressTable },
     Zstd { out: Vec<u8>, context: CCtx<'static> },
 }
 
@@ -44,7 +45,11 @@ impl Compressor {
             }
             Compression::Lz4 => {
                 out.extend_from_slice(&lz4::HEADER);
-                Compressor::Lz4 { out, block: Vec::with_capacity(lz4::BLOCK_BYTES) }
+                Compressor::Lz4 {
+                    out,
+                    block: Vec::with_capacity(lz4::BLOCK_BYTES),
+                    table: lz4::block_table(),
+                }
             }
             Compression::Zstd => {
                 let mut context = KEPT.with_borrow_mut(Option::take).unwrap_or_else(CCtx::create);
@@ -83,13 +88,13 @@ impl Compressor {
                     }
                 }
             }
-            Compressor::Lz4 { out, block } => {
+            Compressor::Lz4 { out, block, table } => {
                 while !bytes.is_empty() {
                     let taken = bytes.len().min(lz4::BLOCK_BYTES - block.len());
                     block.extend_from_slice(&bytes[..taken]);
                     bytes = &bytes[taken..];
                     if block.len() == lz4::BLOCK_BYTES {
-                        lz4::put_block(out, block);
+                        lz4::put_block(out, block, table);
                         block.clear();
                     }
                 }
@@ -111,9 +116,9 @@ impl Compressor {
                 }
                 out
             }
-            Compressor::Lz4 { mut out, block } => {
+            Compressor::Lz4 { mut out, block, mut table } => {
                 if !block.is_empty() {
-                    lz4::put_block(&mut out, &block);
+                    lz4::put_block(&mut out, &block, &mut table);
                 }
                 out.extend_from_slice(&lz4::END_MARK);
                 out

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use lz4_flex::block::{CompressTable, compress_into_with_table};
 use twox_hash::XxHash32;
 
 use crate::error::RecordsError;
@@ -141,11 +142,16 @@ pub(super) fn with_correct_header_checksum(frame: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Appends the first `block`'s worth of a frame's content, compressed if that makes it smaller.
-pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8]) {
+/// The table that finds repetitions in a block of [`BLOCK_BYTES`].
+pub(super) fn block_table() -> CompressTable {
+    CompressTable::large()
+}
+
+/// Appends a block of a frame's content, compressed if that makes it smaller.
+pub(super) fn put_block(out: &mut Vec<u8>, block: &[u8], table: &mut CompressTable) {
     let start = out.len();
     out.resize(start + 4 + lz4_flex::block::get_maximum_output_size(block.len()), 0);
-    let written = lz4_flex::block::compress_into(block, &mut out[start + 4..]).unwrap_or(block.len());
+    let written = compress_into_with_table(block, &mut out[start + 4..], table).unwrap_or(block.len());
     let length = if written < block.len() {
         out.truncate(start + 4 + written);
         written as u32

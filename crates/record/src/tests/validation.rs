@@ -156,6 +156,7 @@ fn compacted_topics_need_keys() {
         }
         let refusal = validate(&builder.build(), &rules).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::InvalidRecord);
+        assert_eq!(refusal.cause, RefusalCause::Keyless { records: 3 });
         let message = "Compacted topic cannot accept message without key in topic partition topic-0";
         let refused: Vec<(i32, &str)> =
             refusal.record_errors.iter().map(|it| (it.batch_index, it.message.as_str())).collect();

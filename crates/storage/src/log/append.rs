@@ -83,7 +83,7 @@ pub enum AppendError {
 
 impl AppendError {
     fn refused(code: ErrorCode, message: impl Into<String>) -> AppendError {
-        AppendError::Refused(Refusal { code, message: message.into(), record_errors: Vec::new() })
+        AppendError::Refused(Refusal::new(code, message))
     }
 
     /// The answer to whoever wanted to append.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ottla_base::{ErrorCode, Offset, ProducerEpoch, Timestamp};
 use ottla_record::{BatchHeader, EndTxnMarker, NO_SEQUENCE, Refusal, sequence_before};
 
-use super::{TimedMarker, Verification, has_passed, refusal};
+use super::{TimedMarker, Verification, has_passed};
 
 /// How many batches of a producer are remembered, which is how many may be in flight.
 pub const REMEMBERED_BATCHES: usize = 5;
@@ -153,7 +153,7 @@ impl ProducerEntry {
                 header.producer_id(),
                 header.base_offset()
             );
-            return Err(refusal(ErrorCode::InvalidTxnState, message));
+            return Err(Refusal::new(ErrorCode::InvalidTxnState, message));
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl ProducerEntry {
                 marker.coordinator_epoch,
                 self.coordinator_epoch
             );
-            return Err(refusal(ErrorCode::TransactionCoordinatorFenced, message));
+            return Err(Refusal::new(ErrorCode::TransactionCoordinatorFenced, message));
         }
         Ok(())
     }
@@ -276,7 +276,7 @@ impl ProducerEntry {
             header.producer_epoch(),
             self.epoch
         );
-        refusal(ErrorCode::InvalidProducerEpoch, message)
+        Refusal::new(ErrorCode::InvalidProducerEpoch, message)
     }
 }
 
@@ -289,5 +289,5 @@ fn out_of_order(header: &BatchHeader, expected: &str) -> Refusal {
         header.base_sequence(),
         header.producer_epoch()
     );
-    refusal(ErrorCode::OutOfOrderSequenceNumber, message)
+    Refusal::new(ErrorCode::OutOfOrderSequenceNumber, message)
 }
