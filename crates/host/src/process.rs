@@ -68,6 +68,18 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// The memory that this process may use: the computer's, or less if its control group says so.
+pub fn memory_limit_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let mut limit = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    // Version 2 of control groups, then version 1; `max` and absent files limit nothing.
+    for path in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        limit = text.trim().parse().map_or(limit, |group: u64| limit.min(group));
+    }
+    limit
+}
+
 /// What the process uses now.
 pub fn usage() -> io::Result<Usage> {
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -8,6 +8,7 @@ fn a_process_knows_what_it_uses() {
     let usage = usage().unwrap();
     assert_eq!(usage.max_descriptors, limit);
     assert!(usage.cpu > Duration::ZERO && usage.resident_bytes > 100 << 10, "{usage:?}");
+    assert!(memory_limit_bytes() > usage.resident_bytes);
     assert!(usage.virtual_bytes > usage.resident_bytes && usage.open_descriptors >= 3, "{usage:?}");
 }
 

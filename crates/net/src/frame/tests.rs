@@ -1,6 +1,7 @@
 //! Tests of framing.
 
 use bytes::BufMut;
+use ottla_host::Prng;
 
 use super::*;
 
@@ -85,4 +86,23 @@ fn a_quiet_connection_holds_nothing() {
     feed(&mut reader, b"\0\0", usize::MAX);
     reader.release();
     assert!(reader.is_inside_frame() && reader.held_bytes() == 2);
+}
+
+#[test]
+fn no_bytes_break_a_reader() {
+    for seed in 0..2000 {
+        let mut random = Prng::new(seed);
+        let mut reader = FrameReader::new(70_000);
+        let mut bytes = vec![0; random.below(200) as usize];
+        random.fill(&mut bytes);
+        // Lengths of any size, mostly small enough to be allowed.
+        bytes.iter_mut().step_by(4).for_each(|byte| *byte = if random.one_in(9) { *byte } else { 0 });
+        for chunk in bytes.chunks(1 + random.below(20) as usize) {
+            reader.room().put_slice(chunk);
+            while let Ok(Some(frame)) = reader.take_frame() {
+                assert!(!frame.is_empty() && frame.len() < 200);
+            }
+            assert!(reader.capacity_bytes() <= 128 << 10);
+        }
+    }
 }

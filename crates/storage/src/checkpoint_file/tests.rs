@@ -60,3 +60,21 @@ fn malformed_files_are_errors() {
         assert!(error.to_string().starts_with("/checkpoint is malformed: "), "{error}");
     }
 }
+
+#[test]
+fn no_damage_breaks_a_reader() {
+    let whole = b"0\n2\norders 0 1017\norders 1 998\n";
+    for seed in 0..2000 {
+        let mut random = ottla_host::Prng::new(seed);
+        let mut content = whole.to_vec();
+        content.truncate(random.below(whole.len() as u64 + 1) as usize);
+        for _ in 0..random.below(3) {
+            let at = random.below(content.len() as u64) as usize;
+            content.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << random.below(8));
+        }
+        match read(&content) {
+            Ok(offsets) => assert!(offsets.len() <= 2),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::InvalidData),
+        }
+    }
+}
