@@ -95,6 +95,12 @@ subjects! {
 }
 
 impl ServerSettings {
+    /// Everything that is wrong with single values.
+    pub fn problems(texts: &Texts) -> Vec<InvalidSetting> {
+        let tables = ServerSettings::subjects().into_iter().flat_map(|(_, table)| table);
+        tables.filter_map(|setting| setting.read(texts).err()).collect()
+    }
+
     /// The tables of settings that a file may hold: all but those that exist only as dynamic ones.
     pub fn tables() -> Vec<&'static [Setting]> {
         let dynamic_only = DynamicQuotaSettings::SETTINGS.as_ptr();
