@@ -108,3 +108,22 @@ pub fn encode_coordinator_value<V: TypedRecord>(value: &V, version: i16) -> Resu
     value.encode(&mut writer, version)?;
     Ok(writer.into_bytes())
 }
+
+/// Reads what consumers embed in `JoinGroup` and `SyncGroup` (`ConsumerProtocol`): a version, then the body. A later
+/// version is read as the last one known, for its fields were added to the end.
+pub fn decode_consumer_protocol<M: Message>(bytes: Bytes) -> Result<(M, i16), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.i16()?;
+    if version < M::FIRST_VERSION {
+        return Err(DecodeError::UnknownFrame(u32::from(version.cast_unsigned())));
+    }
+    Ok((M::decode(&mut reader, version.min(M::LAST_VERSION))?, version))
+}
+
+/// Writes what consumers embed in `JoinGroup` and `SyncGroup`, in the layout of a version.
+pub fn encode_consumer_protocol<M: Message>(message: &M, version: i16) -> Result<Bytes, EncodeError> {
+    let mut writer = Writer::with_capacity(128);
+    writer.i16(version);
+    message.encode(&mut writer, version)?;
+    Ok(writer.into_bytes())
+}

@@ -8,8 +8,13 @@
 //! | `Reader`, `Writer` | bytes from outside, bytes to the outside |
 //! | `frame` | headers, and records with their type and version in front |
 //!
+//! An answer can be written from its struct, or straight from state through its view (`EncodeAs`), and records can
+//! stay outside of the frame ([`Cut`]).
+//!
 //! Decoded text, bytes and records are slices of the frame they came in. Nothing is allocated on the word of
 //! a length: it is held against the bytes that remain first.
+//!
+//! Unlike Kafka, text must be UTF-8, and a tagged field must fill the length it announces.
 //!
 //! Absent on purpose: sockets, files, `async`; record batches are bytes here.
 
@@ -22,9 +27,9 @@ mod tests;
 mod writer;
 
 pub use frame::{
-    decode_coordinator_key, decode_coordinator_value, decode_metadata_record, decode_request_header,
-    encode_coordinator_key, encode_coordinator_value, encode_metadata_record, request_header_version,
-    response_header_version,
+    decode_consumer_protocol, decode_coordinator_key, decode_coordinator_value, decode_metadata_record,
+    decode_request_header, encode_consumer_protocol, encode_coordinator_key, encode_coordinator_value,
+    encode_metadata_record, request_header_version, response_header_version,
 };
 pub use generated::api::{ApiKey, Request, Response};
 pub use generated::every::visit_every_message;

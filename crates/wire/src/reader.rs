@@ -6,8 +6,8 @@ use ottla_base::{Str, Uuid};
 
 use crate::DecodeError;
 
-/// How many elements of a list are made room for before the first is read: the rest grows as it is proved.
-const FIRST_ROOM: usize = 256;
+/// For how many elements of a list there is always room before the first is read.
+const FIRST_ROOM: usize = 4;
 
 /// Reads values from the front of a frame. Text and bytes are slices of it.
 #[derive(Debug, Clone)]
@@ -74,7 +74,9 @@ impl Reader {
 
     /// A `uuid`.
     pub fn uuid(&mut self) -> Result<Uuid> {
-        Ok(Uuid(self.take(16)?.as_ref().try_into().map_err(|_| DecodeError::TooShort)?))
+        let bytes = *self.rest.first_chunk().ok_or(DecodeError::TooShort)?;
+        self.rest.advance(bytes.len());
+        Ok(Uuid(bytes))
     }
 
     /// An unsigned varint of at most 32 bits.
@@ -139,23 +141,31 @@ impl Reader {
         self.length(flexible, true)?.map(|length| self.take(length)).transpose()
     }
 
-    /// A list.
-    pub fn array<T>(&mut self, flexible: bool, read: impl FnMut(&mut Reader) -> Result<T>) -> Result<Vec<T>> {
-        self.nullable_array(flexible, read)?.ok_or(DecodeError::Null)
+    /// A list whose elements have at least `least` bytes each.
+    pub fn array<T>(
+        &mut self,
+        flexible: bool,
+        least: usize,
+        read: impl FnMut(&mut Reader) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.nullable_array(flexible, least, read)?.ok_or(DecodeError::Null)
     }
 
-    /// A list or null.
+    /// A list whose elements have at least `least` bytes each, or null.
     pub fn nullable_array<T>(
         &mut self,
         flexible: bool,
+        least: usize,
         mut read: impl FnMut(&mut Reader) -> Result<T>,
     ) -> Result<Option<Vec<T>>> {
         let Some(length) = self.length(flexible, true)? else { return Ok(None) };
-        // Every element has at least one byte.
-        if length > MAX_ARRAY_ELEMENTS || length > self.rest.len() {
+        if length > MAX_ARRAY_ELEMENTS || length > self.rest.len() / least {
             return Err(DecodeError::Length(length as i64));
         }
-        let mut list = Vec::with_capacity(length.min(FIRST_ROOM));
+        // Room for no more than what remains would fill; a list that is longer in memory than on the wire grows
+        // as its elements are proved.
+        let room = (self.rest.len() / size_of::<T>()).max(FIRST_ROOM);
+        let mut list = Vec::with_capacity(length.min(room));
         for _ in 0..length {
             list.push(read(self)?);
         }

@@ -31,100 +31,7 @@ pub fn apis(messages: &[Message]) -> String {
         let _ = writeln!(text, "ApiKey::{},", api(request));
     }
     text += "];\n\n";
-    method(
-        &mut text,
-        "The API with this key.",
-        "const fn from_key(key: i16) -> Option<ApiKey>",
-        "key",
-        &requests,
-        |it| format!("{} => Some(ApiKey::{}),", key(it), api(it)),
-        "_ => None,",
-    );
-    let self_match = "self";
-    method(
-        &mut text,
-        "Kafka's name.",
-        "const fn name(self) -> &'static str",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{0} => \"{0}\",", api(it)),
-        "",
-    );
-    method(
-        &mut text,
-        "The first version that can be read.",
-        "const fn first_version(self) -> i16",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.versions.first),
-        "",
-    );
-    method(
-        &mut text,
-        "The last version that can be read.",
-        "const fn last_version(self) -> i16",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.versions.last),
-        "",
-    );
-    method(
-        &mut text,
-        "The last version that is offered: an unstable one is not.",
-        "const fn last_stable_version(self) -> i16",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.versions.last - i16::from(it.unstable)),
-        "",
-    );
-    method(
-        &mut text,
-        "Whether a version has compact lengths and tagged fields.",
-        "const fn is_flexible(self, version: i16) -> bool",
-        self_match,
-        &requests,
-        |it| {
-            let flexible = condition(it.flexible, it.versions).unwrap_or_else(|| "true".to_owned());
-            format!("ApiKey::{} => {flexible},", api(it))
-        },
-        "",
-    );
-    method(
-        &mut text,
-        "Whether brokers answer it.",
-        "const fn is_for_brokers(self) -> bool",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.on_broker),
-        "",
-    );
-    method(
-        &mut text,
-        "Whether controllers answer it.",
-        "const fn is_for_controllers(self) -> bool",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.on_controller),
-        "",
-    );
-    method(
-        &mut text,
-        "Whether a broker passes it on to the controller, in an `Envelope` if need be.",
-        "const fn is_forwardable(self) -> bool",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.forwardable),
-        "",
-    );
-    method(
-        &mut text,
-        "Whether only those may ask it who may act for the cluster.",
-        "const fn is_cluster_action(self) -> bool",
-        self_match,
-        &requests,
-        |it| format!("ApiKey::{} => {},", api(it), it.cluster_action),
-        "",
-    );
+    methods(&mut text, &requests);
     text += "}\n\n";
     for request in &requests {
         let (name, module) = (api(request), snake(api(request)));
@@ -140,6 +47,104 @@ pub fn apis(messages: &[Message]) -> String {
         sum(&mut text, name, suffix, says, &requests);
     }
     text
+}
+
+/// What is to be known of an API.
+fn methods(text: &mut String, requests: &[&Message]) {
+    method(
+        text,
+        "The API with this key.",
+        "const fn from_key(key: i16) -> Option<ApiKey>",
+        "key",
+        requests,
+        |it| format!("{} => Some(ApiKey::{}),", key(it), api(it)),
+        "_ => None,",
+    );
+    let self_match = "self";
+    method(
+        text,
+        "Kafka's name.",
+        "const fn name(self) -> &'static str",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{0} => \"{0}\",", api(it)),
+        "",
+    );
+    method(
+        text,
+        "The first version that can be read.",
+        "const fn first_version(self) -> i16",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.versions.first),
+        "",
+    );
+    method(
+        text,
+        "The last version that can be read.",
+        "const fn last_version(self) -> i16",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.versions.last),
+        "",
+    );
+    method(
+        text,
+        "The last version that is offered: an unstable one is not.",
+        "const fn last_stable_version(self) -> i16",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.versions.last - i16::from(it.unstable)),
+        "",
+    );
+    method(
+        text,
+        "Whether a version has compact lengths and tagged fields.",
+        "const fn is_flexible(self, version: i16) -> bool",
+        self_match,
+        requests,
+        |it| {
+            let flexible = condition(it.flexible, it.versions).unwrap_or_else(|| "true".to_owned());
+            format!("ApiKey::{} => {flexible},", api(it))
+        },
+        "",
+    );
+    method(
+        text,
+        "Whether brokers answer it.",
+        "const fn is_for_brokers(self) -> bool",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.on_broker),
+        "",
+    );
+    method(
+        text,
+        "Whether controllers answer it.",
+        "const fn is_for_controllers(self) -> bool",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.on_controller),
+        "",
+    );
+    method(
+        text,
+        "Whether a broker passes it on to the controller, in an `Envelope` if need be.",
+        "const fn is_forwardable(self) -> bool",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.forwardable),
+        "",
+    );
+    method(
+        text,
+        "Whether only those may ask it who may act for the cluster.",
+        "const fn is_cluster_action(self) -> bool",
+        self_match,
+        requests,
+        |it| format!("ApiKey::{} => {},", api(it), it.cluster_action),
+        "",
+    );
 }
 
 fn method(

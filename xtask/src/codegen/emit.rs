@@ -330,7 +330,7 @@ impl Emitter<'_> {
     fn read_field(&self, field: &Field, reader: &str) -> String {
         let flexible = if field.never_flexible { "false" } else { self.flexible_expression() };
         if !is_nullable(field) {
-            return self.read_value(&field.kind, reader, flexible);
+            return self.read_value(field, &field.kind, reader, flexible);
         }
         let nullable = match &field.kind {
             Type::Primitive(Primitive::String) => format!("{reader}.nullable_string({flexible})?"),
@@ -342,28 +342,77 @@ impl Emitter<'_> {
                 )
             }
             Type::Array(element) => {
-                let element = self.read_value(element, "reader", flexible).trim_end_matches('?').to_owned();
-                format!("{reader}.nullable_array({flexible}, |reader| {element})?")
+                let element =
+                    self.read_value(field, element, "reader", flexible).trim_end_matches('?').to_owned();
+                let least = self.least_element_len(field);
+                format!("{reader}.nullable_array({flexible}, {least}, |reader| {element})?")
             }
         };
         match condition(field.nullable, field.versions.and(self.within())) {
             None => nullable,
             Some(condition) => {
-                let never = self.read_value(&field.kind, reader, flexible);
+                let never = self.read_value(field, &field.kind, reader, flexible);
                 format!("if {condition} {{ {nullable} }} else {{ Some({never}) }}")
             }
         }
     }
 
-    fn read_value(&self, kind: &Type, reader: &str, flexible: &str) -> String {
+    fn read_value(&self, field: &Field, kind: &Type, reader: &str, flexible: &str) -> String {
         match kind {
             Type::Primitive(Primitive::String) => format!("{reader}.string({flexible})?"),
             Type::Primitive(Primitive::Bytes | Primitive::Records) => format!("{reader}.bytes({flexible})?"),
             Type::Primitive(primitive) => format!("{reader}.{}()?", primitive_method(*primitive)),
             Type::Struct(name) => format!("{}::decode({reader}, version)?", self.struct_name(name)),
             Type::Array(element) => {
-                let element = self.read_value(element, "reader", flexible).trim_end_matches('?').to_owned();
-                format!("{reader}.array({flexible}, |reader| {element})?")
+                let element =
+                    self.read_value(field, element, "reader", flexible).trim_end_matches('?').to_owned();
+                let least = self.least_element_len(field);
+                format!("{reader}.array({flexible}, {least}, |reader| {element})?")
+            }
+        }
+    }
+
+    /// The fewest bytes that an element of a list has in any version that has the list.
+    fn least_element_len(&self, field: &Field) -> usize {
+        let Type::Array(element) = &field.kind else { return 1 };
+        let versions = field.versions.and(self.within());
+        (versions.first..=versions.last).map(|it| self.least_len(element, it)).min().unwrap_or(1).max(1)
+    }
+
+    /// The fewest bytes that a value has in a version.
+    fn least_len(&self, kind: &Type, version: i16) -> usize {
+        let flexible = self.message.flexible.has(version);
+        match kind {
+            Type::Primitive(Primitive::Bool | Primitive::Int8) => 1,
+            Type::Primitive(Primitive::Int16 | Primitive::Uint16) => 2,
+            Type::Primitive(Primitive::Int32 | Primitive::Uint32) => 4,
+            Type::Primitive(Primitive::Int64 | Primitive::Float64) => 8,
+            Type::Primitive(Primitive::Uuid) => 16,
+            Type::Primitive(Primitive::String) => {
+                if flexible {
+                    1
+                } else {
+                    2
+                }
+            }
+            Type::Primitive(Primitive::Bytes | Primitive::Records) | Type::Array(_) => {
+                if flexible {
+                    1
+                } else {
+                    4
+                }
+            }
+            Type::Struct(name) => {
+                let shape = self.message.structs.iter().find(|it| it.name == *name);
+                let fields = shape.iter().flat_map(|it| &it.fields);
+                let plain = fields.filter(|it| it.versions.has(version) && it.tag.is_none());
+                let sum: usize = plain
+                    .map(|it| match it.kind {
+                        Type::Struct(_) if it.nullable.has(version) => 1,
+                        _ => self.least_len(&it.kind, version),
+                    })
+                    .sum();
+                sum + usize::from(flexible)
             }
         }
     }

@@ -35,6 +35,11 @@ impl Versions {
         self.last < self.first
     }
 
+    /// Whether a version is in the range.
+    pub fn has(self, version: i16) -> bool {
+        self.first <= version && version <= self.last
+    }
+
     /// The versions in both ranges.
     pub fn and(self, other: Versions) -> Versions {
         Versions { first: self.first.max(other.first), last: self.last.min(other.last) }

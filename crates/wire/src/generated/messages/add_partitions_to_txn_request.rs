@@ -47,8 +47,8 @@ impl Message for AddPartitionsToTxnRequest {
         let flexible = version >= 3;
         let mut it = AddPartitionsToTxnRequest::default();
         if version >= 4 {
-            it.transactions =
-                reader.array(flexible, |reader| AddPartitionsToTxnTransaction::decode(reader, version))?;
+            it.transactions = reader
+                .array(flexible, 14, |reader| AddPartitionsToTxnTransaction::decode(reader, version))?;
         }
         if version <= 3 {
             it.v3_and_below_transactional_id = reader.string(flexible)?;
@@ -61,7 +61,7 @@ impl Message for AddPartitionsToTxnRequest {
         }
         if version <= 3 {
             it.v3_and_below_topics =
-                reader.array(flexible, |reader| AddPartitionsToTxnTopic::decode(reader, version))?;
+                reader.array(flexible, 3, |reader| AddPartitionsToTxnTopic::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -165,7 +165,7 @@ impl AddPartitionsToTxnTopic {
         let flexible = version >= 3;
         let mut it = AddPartitionsToTxnTopic::default();
         it.name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| reader.i32())?;
+        it.partitions = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -235,7 +235,7 @@ impl AddPartitionsToTxnTransaction {
         it.producer_id = reader.i64()?;
         it.producer_epoch = reader.i16()?;
         it.verify_only = reader.bool()?;
-        it.topics = reader.array(true, |reader| AddPartitionsToTxnTopic::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| AddPartitionsToTxnTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -49,11 +49,11 @@ impl Message for AddPartitionsToTxnResponse {
         }
         if version >= 4 {
             it.results_by_transaction =
-                reader.array(flexible, |reader| AddPartitionsToTxnResult::decode(reader, version))?;
+                reader.array(flexible, 3, |reader| AddPartitionsToTxnResult::decode(reader, version))?;
         }
         if version <= 3 {
             it.results_by_topic_v3_and_below =
-                reader.array(flexible, |reader| AddPartitionsToTxnTopicResult::decode(reader, version))?;
+                reader.array(flexible, 3, |reader| AddPartitionsToTxnTopicResult::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -134,7 +134,7 @@ impl AddPartitionsToTxnTopicResult {
         let mut it = AddPartitionsToTxnTopicResult::default();
         it.name = reader.string(flexible)?;
         it.results_by_partition =
-            reader.array(flexible, |reader| AddPartitionsToTxnPartitionResult::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| AddPartitionsToTxnPartitionResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -246,7 +246,7 @@ impl AddPartitionsToTxnResult {
         let mut it = AddPartitionsToTxnResult::default();
         it.transactional_id = reader.string(true)?;
         it.topic_results =
-            reader.array(true, |reader| AddPartitionsToTxnTopicResult::decode(reader, version))?;
+            reader.array(true, 3, |reader| AddPartitionsToTxnTopicResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

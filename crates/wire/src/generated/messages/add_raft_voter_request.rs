@@ -52,7 +52,7 @@ impl Message for AddRaftVoterRequest {
         it.timeout_ms = reader.i32()?;
         it.voter_id = reader.i32()?;
         it.voter_directory_id = reader.uuid()?;
-        it.listeners = reader.array(true, |reader| Listener::decode(reader, version))?;
+        it.listeners = reader.array(true, 5, |reader| Listener::decode(reader, version))?;
         if version >= 1 {
             it.ack_when_committed = reader.bool()?;
         }

@@ -37,7 +37,7 @@ impl Message for AlterClientQuotasRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut it = AlterClientQuotasRequest::default();
-        it.entries = reader.array(flexible, |reader| EntryData::decode(reader, version))?;
+        it.entries = reader.array(flexible, 3, |reader| EntryData::decode(reader, version))?;
         it.validate_only = reader.bool()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -88,8 +88,8 @@ impl EntryData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut it = EntryData::default();
-        it.entity = reader.array(flexible, |reader| EntityData::decode(reader, version))?;
-        it.ops = reader.array(flexible, |reader| OpData::decode(reader, version))?;
+        it.entity = reader.array(flexible, 3, |reader| EntityData::decode(reader, version))?;
+        it.ops = reader.array(flexible, 11, |reader| OpData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -38,7 +38,7 @@ impl Message for AlterClientQuotasResponse {
         let flexible = version >= 1;
         let mut it = AlterClientQuotasResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.entries = reader.array(flexible, |reader| EntryData::decode(reader, version))?;
+        it.entries = reader.array(flexible, 5, |reader| EntryData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -97,7 +97,7 @@ impl EntryData {
         let mut it = EntryData::default();
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(flexible)?;
-        it.entity = reader.array(flexible, |reader| EntityData::decode(reader, version))?;
+        it.entity = reader.array(flexible, 3, |reader| EntityData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

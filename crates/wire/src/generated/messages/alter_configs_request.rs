@@ -33,7 +33,7 @@ impl Message for AlterConfigsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = AlterConfigsRequest::default();
-        it.resources = reader.array(flexible, |reader| AlterConfigsResource::decode(reader, version))?;
+        it.resources = reader.array(flexible, 4, |reader| AlterConfigsResource::decode(reader, version))?;
         it.validate_only = reader.bool()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -90,7 +90,7 @@ impl AlterConfigsResource {
         let mut it = AlterConfigsResource::default();
         it.resource_type = reader.i8()?;
         it.resource_name = reader.string(flexible)?;
-        it.configs = reader.array(flexible, |reader| AlterableConfig::decode(reader, version))?;
+        it.configs = reader.array(flexible, 3, |reader| AlterableConfig::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

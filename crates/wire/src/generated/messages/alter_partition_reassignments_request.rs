@@ -43,7 +43,7 @@ impl Message for AlterPartitionReassignmentsRequest {
         if version >= 1 {
             it.allow_replication_factor_change = reader.bool()?;
         }
-        it.topics = reader.array(true, |reader| ReassignableTopic::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| ReassignableTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -93,7 +93,7 @@ impl ReassignableTopic {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReassignableTopic::default();
         it.name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| ReassignablePartition::decode(reader, version))?;
+        it.partitions = reader.array(true, 6, |reader| ReassignablePartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -134,7 +134,7 @@ impl ReassignablePartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ReassignablePartition::default();
         it.partition_index = reader.i32()?;
-        it.replicas = reader.nullable_array(true, |reader| reader.i32())?;
+        it.replicas = reader.nullable_array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -51,7 +51,7 @@ impl Message for AlterPartitionReassignmentsResponse {
         }
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
-        it.responses = reader.array(true, |reader| ReassignableTopicResponse::decode(reader, version))?;
+        it.responses = reader.array(true, 3, |reader| ReassignableTopicResponse::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -101,7 +101,7 @@ impl ReassignableTopicResponse {
         let mut it = ReassignableTopicResponse::default();
         it.name = reader.string(true)?;
         it.partitions =
-            reader.array(true, |reader| ReassignablePartitionResponse::decode(reader, version))?;
+            reader.array(true, 8, |reader| ReassignablePartitionResponse::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -41,7 +41,7 @@ impl Message for AlterPartitionRequest {
         let mut it = AlterPartitionRequest::default();
         it.broker_id = reader.i32()?;
         it.broker_epoch = reader.i64()?;
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| TopicData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -82,7 +82,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 15, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -141,10 +141,10 @@ impl PartitionData {
         it.partition_index = reader.i32()?;
         it.leader_epoch = reader.i32()?;
         if version <= 2 {
-            it.new_isr = reader.array(true, |reader| reader.i32())?;
+            it.new_isr = reader.array(true, 4, |reader| reader.i32())?;
         }
         if version >= 3 {
-            it.new_isr_with_epochs = reader.array(true, |reader| BrokerState::decode(reader, version))?;
+            it.new_isr_with_epochs = reader.array(true, 13, |reader| BrokerState::decode(reader, version))?;
         }
         it.leader_recovery_state = reader.i8()?;
         it.partition_epoch = reader.i32()?;

@@ -41,7 +41,7 @@ impl Message for AlterPartitionResponse {
         let mut it = AlterPartitionResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| TopicData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -82,7 +82,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 21, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -145,7 +145,7 @@ impl PartitionData {
         it.error_code = reader.i16()?;
         it.leader_id = reader.i32()?;
         it.leader_epoch = reader.i32()?;
-        it.isr = reader.array(true, |reader| reader.i32())?;
+        it.isr = reader.array(true, 4, |reader| reader.i32())?;
         it.leader_recovery_state = reader.i8()?;
         it.partition_epoch = reader.i32()?;
         for _ in 0..reader.tagged_field_count()? {

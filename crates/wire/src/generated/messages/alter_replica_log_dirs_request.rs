@@ -31,7 +31,7 @@ impl Message for AlterReplicaLogDirsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = AlterReplicaLogDirsRequest::default();
-        it.dirs = reader.array(flexible, |reader| AlterReplicaLogDir::decode(reader, version))?;
+        it.dirs = reader.array(flexible, 3, |reader| AlterReplicaLogDir::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -81,7 +81,7 @@ impl AlterReplicaLogDir {
         let flexible = version >= 2;
         let mut it = AlterReplicaLogDir::default();
         it.path = reader.string(flexible)?;
-        it.topics = reader.array(flexible, |reader| AlterReplicaLogDirTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| AlterReplicaLogDirTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -134,7 +134,7 @@ impl AlterReplicaLogDirTopic {
         let flexible = version >= 2;
         let mut it = AlterReplicaLogDirTopic::default();
         it.name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| reader.i32())?;
+        it.partitions = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

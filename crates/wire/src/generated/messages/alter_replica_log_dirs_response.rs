@@ -39,7 +39,7 @@ impl Message for AlterReplicaLogDirsResponse {
         let mut it = AlterReplicaLogDirsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.results =
-            reader.array(flexible, |reader| AlterReplicaLogDirTopicResult::decode(reader, version))?;
+            reader.array(flexible, 3, |reader| AlterReplicaLogDirTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -95,7 +95,7 @@ impl AlterReplicaLogDirTopicResult {
         let mut it = AlterReplicaLogDirTopicResult::default();
         it.topic_name = reader.string(flexible)?;
         it.partitions =
-            reader.array(flexible, |reader| AlterReplicaLogDirPartitionResult::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| AlterReplicaLogDirPartitionResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -38,7 +38,7 @@ impl Message for AlterShareGroupOffsetsRequest {
         let mut it = AlterShareGroupOffsetsRequest::default();
         it.group_id = reader.string(true)?;
         it.topics =
-            reader.array(true, |reader| AlterShareGroupOffsetsRequestTopic::decode(reader, version))?;
+            reader.array(true, 3, |reader| AlterShareGroupOffsetsRequestTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -82,8 +82,8 @@ impl AlterShareGroupOffsetsRequestTopic {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = AlterShareGroupOffsetsRequestTopic::default();
         it.topic_name = reader.string(true)?;
-        it.partitions =
-            reader.array(true, |reader| AlterShareGroupOffsetsRequestPartition::decode(reader, version))?;
+        it.partitions = reader
+            .array(true, 13, |reader| AlterShareGroupOffsetsRequestPartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -46,7 +46,7 @@ impl Message for AlterShareGroupOffsetsResponse {
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         it.responses =
-            reader.array(true, |reader| AlterShareGroupOffsetsResponseTopic::decode(reader, version))?;
+            reader.array(true, 19, |reader| AlterShareGroupOffsetsResponseTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -96,8 +96,8 @@ impl AlterShareGroupOffsetsResponseTopic {
         let mut it = AlterShareGroupOffsetsResponseTopic::default();
         it.topic_name = reader.string(true)?;
         it.topic_id = reader.uuid()?;
-        it.partitions =
-            reader.array(true, |reader| AlterShareGroupOffsetsResponsePartition::decode(reader, version))?;
+        it.partitions = reader
+            .array(true, 8, |reader| AlterShareGroupOffsetsResponsePartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -37,8 +37,8 @@ impl Message for AlterUserScramCredentialsRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = AlterUserScramCredentialsRequest::default();
-        it.deletions = reader.array(true, |reader| ScramCredentialDeletion::decode(reader, version))?;
-        it.upsertions = reader.array(true, |reader| ScramCredentialUpsertion::decode(reader, version))?;
+        it.deletions = reader.array(true, 3, |reader| ScramCredentialDeletion::decode(reader, version))?;
+        it.upsertions = reader.array(true, 9, |reader| ScramCredentialUpsertion::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

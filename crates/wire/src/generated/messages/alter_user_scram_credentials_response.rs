@@ -37,7 +37,8 @@ impl Message for AlterUserScramCredentialsResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = AlterUserScramCredentialsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.results = reader.array(true, |reader| AlterUserScramCredentialsResult::decode(reader, version))?;
+        it.results =
+            reader.array(true, 5, |reader| AlterUserScramCredentialsResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

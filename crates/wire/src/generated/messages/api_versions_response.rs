@@ -53,7 +53,7 @@ impl Message for ApiVersionsResponse {
         let flexible = version >= 3;
         let mut it = ApiVersionsResponse::default();
         it.error_code = reader.i16()?;
-        it.api_keys = reader.array(flexible, |reader| ApiVersion::decode(reader, version))?;
+        it.api_keys = reader.array(flexible, 6, |reader| ApiVersion::decode(reader, version))?;
         if version >= 1 {
             it.throttle_time_ms = reader.i32()?;
         }
@@ -62,8 +62,8 @@ impl Message for ApiVersionsResponse {
                 let (tag, mut field) = reader.tagged_field()?;
                 match tag {
                     0 => {
-                        it.supported_features =
-                            field.array(flexible, |reader| SupportedFeatureKey::decode(reader, version))?;
+                        it.supported_features = field
+                            .array(flexible, 6, |reader| SupportedFeatureKey::decode(reader, version))?;
                         field.finish()?;
                     }
                     1 => {
@@ -71,8 +71,8 @@ impl Message for ApiVersionsResponse {
                         field.finish()?;
                     }
                     2 => {
-                        it.finalized_features =
-                            field.array(flexible, |reader| FinalizedFeatureKey::decode(reader, version))?;
+                        it.finalized_features = field
+                            .array(flexible, 6, |reader| FinalizedFeatureKey::decode(reader, version))?;
                         field.finish()?;
                     }
                     3 => {

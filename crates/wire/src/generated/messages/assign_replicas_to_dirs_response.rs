@@ -41,7 +41,7 @@ impl Message for AssignReplicasToDirsResponse {
         let mut it = AssignReplicasToDirsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
-        it.directories = reader.array(true, |reader| DirectoryData::decode(reader, version))?;
+        it.directories = reader.array(true, 18, |reader| DirectoryData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -82,7 +82,7 @@ impl DirectoryData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DirectoryData::default();
         it.id = reader.uuid()?;
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| TopicData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -123,7 +123,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 7, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

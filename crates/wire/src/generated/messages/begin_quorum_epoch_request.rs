@@ -47,9 +47,10 @@ impl Message for BeginQuorumEpochRequest {
         if version >= 1 {
             it.voter_id = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| TopicData::decode(reader, version))?;
         if version >= 1 {
-            it.leader_endpoints = reader.array(flexible, |reader| LeaderEndpoint::decode(reader, version))?;
+            it.leader_endpoints =
+                reader.array(flexible, 5, |reader| LeaderEndpoint::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -107,7 +108,7 @@ impl TopicData {
         let flexible = version >= 1;
         let mut it = TopicData::default();
         it.topic_name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 12, |reader| PartitionData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -41,14 +41,14 @@ impl Message for BeginQuorumEpochResponse {
         let flexible = version >= 1;
         let mut it = BeginQuorumEpochResponse::default();
         it.error_code = reader.i16()?;
-        it.topics = reader.array(flexible, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| TopicData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, mut field) = reader.tagged_field()?;
                 match tag {
                     0 => {
                         it.node_endpoints =
-                            field.array(flexible, |reader| NodeEndpoint::decode(reader, version))?;
+                            field.array(flexible, 8, |reader| NodeEndpoint::decode(reader, version))?;
                         field.finish()?;
                     }
                     _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -117,7 +117,7 @@ impl TopicData {
         let flexible = version >= 1;
         let mut it = TopicData::default();
         it.topic_name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 14, |reader| PartitionData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

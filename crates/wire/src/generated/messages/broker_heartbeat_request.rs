@@ -60,11 +60,11 @@ impl Message for BrokerHeartbeatRequest {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 if version >= 1 => {
-                    it.offline_log_dirs = field.array(true, |reader| reader.uuid())?;
+                    it.offline_log_dirs = field.array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 1 if version >= 2 => {
-                    it.cordoned_log_dirs = field.nullable_array(true, |reader| reader.uuid())?;
+                    it.cordoned_log_dirs = field.nullable_array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),

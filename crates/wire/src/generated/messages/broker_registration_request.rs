@@ -60,14 +60,14 @@ impl Message for BrokerRegistrationRequest {
         it.broker_id = reader.i32()?;
         it.cluster_id = reader.string(true)?;
         it.incarnation_id = reader.uuid()?;
-        it.listeners = reader.array(true, |reader| Listener::decode(reader, version))?;
-        it.features = reader.array(true, |reader| Feature::decode(reader, version))?;
+        it.listeners = reader.array(true, 7, |reader| Listener::decode(reader, version))?;
+        it.features = reader.array(true, 6, |reader| Feature::decode(reader, version))?;
         it.rack = reader.nullable_string(true)?;
         if version >= 1 {
             it.is_migrating_zk_broker = reader.bool()?;
         }
         if version >= 2 {
-            it.log_dirs = reader.array(true, |reader| reader.uuid())?;
+            it.log_dirs = reader.array(true, 16, |reader| reader.uuid())?;
         }
         if version >= 3 {
             it.previous_broker_epoch = reader.i64()?;

@@ -36,7 +36,7 @@ impl Message for ConsumerGroupDescribeRequest {
 
     fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupDescribeRequest::default();
-        it.group_ids = reader.array(true, |reader| reader.string(true))?;
+        it.group_ids = reader.array(true, 1, |reader| reader.string(true))?;
         it.include_authorized_operations = reader.bool()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

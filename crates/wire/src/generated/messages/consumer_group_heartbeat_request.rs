@@ -66,13 +66,13 @@ impl Message for ConsumerGroupHeartbeatRequest {
         it.instance_id = reader.nullable_string(true)?;
         it.rack_id = reader.nullable_string(true)?;
         it.rebalance_timeout_ms = reader.i32()?;
-        it.subscribed_topic_names = reader.nullable_array(true, |reader| reader.string(true))?;
+        it.subscribed_topic_names = reader.nullable_array(true, 1, |reader| reader.string(true))?;
         if version >= 1 {
             it.subscribed_topic_regex = reader.nullable_string(true)?;
         }
         it.server_assignor = reader.nullable_string(true)?;
         it.topic_partitions =
-            reader.nullable_array(true, |reader| TopicPartitions::decode(reader, version))?;
+            reader.nullable_array(true, 18, |reader| TopicPartitions::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -133,7 +133,7 @@ impl TopicPartitions {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicPartitions::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -108,7 +108,7 @@ impl TopicPartitions {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicPartitions::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -149,7 +149,7 @@ impl Assignment {
     /// Reads the structure in the layout of a version.
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Assignment::default();
-        it.topic_partitions = reader.array(true, |reader| TopicPartitions::decode(reader, version))?;
+        it.topic_partitions = reader.array(true, 18, |reader| TopicPartitions::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

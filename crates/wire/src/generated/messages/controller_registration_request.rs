@@ -48,8 +48,8 @@ impl Message for ControllerRegistrationRequest {
         it.controller_id = reader.i32()?;
         it.incarnation_id = reader.uuid()?;
         it.zk_migration_ready = reader.bool()?;
-        it.listeners = reader.array(true, |reader| Listener::decode(reader, version))?;
-        it.features = reader.array(true, |reader| Feature::decode(reader, version))?;
+        it.listeners = reader.array(true, 7, |reader| Listener::decode(reader, version))?;
+        it.features = reader.array(true, 6, |reader| Feature::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -31,7 +31,7 @@ impl Message for CreateAclsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = CreateAclsRequest::default();
-        it.creations = reader.array(flexible, |reader| AclCreation::decode(reader, version))?;
+        it.creations = reader.array(flexible, 8, |reader| AclCreation::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

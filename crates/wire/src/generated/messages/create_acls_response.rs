@@ -34,7 +34,7 @@ impl Message for CreateAclsResponse {
         let flexible = version >= 2;
         let mut it = CreateAclsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.results = reader.array(flexible, |reader| AclCreationResult::decode(reader, version))?;
+        it.results = reader.array(flexible, 4, |reader| AclCreationResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -49,7 +49,7 @@ impl Message for CreateDelegationTokenRequest {
         if version >= 3 {
             it.owner_principal_name = reader.nullable_string(flexible)?;
         }
-        it.renewers = reader.array(flexible, |reader| CreatableRenewers::decode(reader, version))?;
+        it.renewers = reader.array(flexible, 3, |reader| CreatableRenewers::decode(reader, version))?;
         it.max_lifetime_ms = reader.i64()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

@@ -40,7 +40,7 @@ impl Message for CreatePartitionsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = CreatePartitionsRequest::default();
-        it.topics = reader.array(flexible, |reader| CreatePartitionsTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 7, |reader| CreatePartitionsTopic::decode(reader, version))?;
         it.timeout_ms = reader.i32()?;
         it.validate_only = reader.bool()?;
         if flexible {
@@ -102,8 +102,8 @@ impl CreatePartitionsTopic {
         let mut it = CreatePartitionsTopic::default();
         it.name = reader.string(flexible)?;
         it.count = reader.i32()?;
-        it.assignments =
-            reader.nullable_array(flexible, |reader| CreatePartitionsAssignment::decode(reader, version))?;
+        it.assignments = reader
+            .nullable_array(flexible, 2, |reader| CreatePartitionsAssignment::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -151,7 +151,7 @@ impl CreatePartitionsAssignment {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = CreatePartitionsAssignment::default();
-        it.broker_ids = reader.array(flexible, |reader| reader.i32())?;
+        it.broker_ids = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

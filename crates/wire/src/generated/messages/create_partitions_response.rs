@@ -38,7 +38,8 @@ impl Message for CreatePartitionsResponse {
         let flexible = version >= 2;
         let mut it = CreatePartitionsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.results = reader.array(flexible, |reader| CreatePartitionsTopicResult::decode(reader, version))?;
+        it.results =
+            reader.array(flexible, 5, |reader| CreatePartitionsTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

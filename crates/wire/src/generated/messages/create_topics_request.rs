@@ -40,7 +40,7 @@ impl Message for CreateTopicsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 5;
         let mut it = CreateTopicsRequest::default();
-        it.topics = reader.array(flexible, |reader| CreatableTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 10, |reader| CreatableTopic::decode(reader, version))?;
         it.timeout_ms = reader.i32()?;
         it.validate_only = reader.bool()?;
         if flexible {
@@ -107,8 +107,8 @@ impl CreatableTopic {
         it.num_partitions = reader.i32()?;
         it.replication_factor = reader.i16()?;
         it.assignments =
-            reader.array(flexible, |reader| CreatableReplicaAssignment::decode(reader, version))?;
-        it.configs = reader.array(flexible, |reader| CreatableTopicConfig::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| CreatableReplicaAssignment::decode(reader, version))?;
+        it.configs = reader.array(flexible, 3, |reader| CreatableTopicConfig::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -164,7 +164,7 @@ impl CreatableReplicaAssignment {
         let flexible = version >= 5;
         let mut it = CreatableReplicaAssignment::default();
         it.partition_index = reader.i32()?;
-        it.broker_ids = reader.array(flexible, |reader| reader.i32())?;
+        it.broker_ids = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

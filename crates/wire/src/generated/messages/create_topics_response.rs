@@ -34,7 +34,7 @@ impl Message for CreateTopicsResponse {
         let flexible = version >= 5;
         let mut it = CreateTopicsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(flexible, |reader| CreatableTopicResult::decode(reader, version))?;
+        it.topics = reader.array(flexible, 6, |reader| CreatableTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -116,8 +116,8 @@ impl CreatableTopicResult {
             it.replication_factor = reader.i16()?;
         }
         if version >= 5 {
-            it.configs =
-                reader.nullable_array(flexible, |reader| CreatableTopicConfigs::decode(reader, version))?;
+            it.configs = reader
+                .nullable_array(flexible, 6, |reader| CreatableTopicConfigs::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

@@ -31,7 +31,7 @@ impl Message for DeleteAclsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = DeleteAclsRequest::default();
-        it.filters = reader.array(flexible, |reader| DeleteAclsFilter::decode(reader, version))?;
+        it.filters = reader.array(flexible, 8, |reader| DeleteAclsFilter::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -39,7 +39,7 @@ impl Message for DeleteAclsResponse {
         let mut it = DeleteAclsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.filter_results =
-            reader.array(flexible, |reader| DeleteAclsFilterResult::decode(reader, version))?;
+            reader.array(flexible, 5, |reader| DeleteAclsFilterResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -95,7 +95,8 @@ impl DeleteAclsFilterResult {
         let mut it = DeleteAclsFilterResult::default();
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(flexible)?;
-        it.matching_acls = reader.array(flexible, |reader| DeleteAclsMatchingAcl::decode(reader, version))?;
+        it.matching_acls =
+            reader.array(flexible, 11, |reader| DeleteAclsMatchingAcl::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -31,7 +31,7 @@ impl Message for DeleteGroupsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = DeleteGroupsRequest::default();
-        it.groups_names = reader.array(flexible, |reader| reader.string(flexible))?;
+        it.groups_names = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

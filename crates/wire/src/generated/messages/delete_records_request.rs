@@ -33,7 +33,7 @@ impl Message for DeleteRecordsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut it = DeleteRecordsRequest::default();
-        it.topics = reader.array(flexible, |reader| DeleteRecordsTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| DeleteRecordsTopic::decode(reader, version))?;
         it.timeout_ms = reader.i32()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -82,7 +82,8 @@ impl DeleteRecordsTopic {
         let flexible = version >= 2;
         let mut it = DeleteRecordsTopic::default();
         it.name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| DeleteRecordsPartition::decode(reader, version))?;
+        it.partitions =
+            reader.array(flexible, 12, |reader| DeleteRecordsPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -34,7 +34,7 @@ impl Message for DeleteRecordsResponse {
         let flexible = version >= 2;
         let mut it = DeleteRecordsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(flexible, |reader| DeleteRecordsTopicResult::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| DeleteRecordsTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -87,7 +87,7 @@ impl DeleteRecordsTopicResult {
         let mut it = DeleteRecordsTopicResult::default();
         it.name = reader.string(flexible)?;
         it.partitions =
-            reader.array(flexible, |reader| DeleteRecordsPartitionResult::decode(reader, version))?;
+            reader.array(flexible, 14, |reader| DeleteRecordsPartitionResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -38,7 +38,7 @@ impl Message for DeleteShareGroupOffsetsRequest {
         let mut it = DeleteShareGroupOffsetsRequest::default();
         it.group_id = reader.string(true)?;
         it.topics =
-            reader.array(true, |reader| DeleteShareGroupOffsetsRequestTopic::decode(reader, version))?;
+            reader.array(true, 2, |reader| DeleteShareGroupOffsetsRequestTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -46,7 +46,7 @@ impl Message for DeleteShareGroupOffsetsResponse {
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         it.responses =
-            reader.array(true, |reader| DeleteShareGroupOffsetsResponseTopic::decode(reader, version))?;
+            reader.array(true, 21, |reader| DeleteShareGroupOffsetsResponseTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -37,7 +37,7 @@ impl Message for DeleteShareGroupStateRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DeleteShareGroupStateRequest::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader.array(true, |reader| DeleteStateData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| DeleteStateData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -77,7 +77,7 @@ impl DeleteStateData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DeleteStateData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 5, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

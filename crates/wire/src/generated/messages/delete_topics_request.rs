@@ -41,10 +41,10 @@ impl Message for DeleteTopicsRequest {
         let flexible = version >= 4;
         let mut it = DeleteTopicsRequest::default();
         if version >= 6 {
-            it.topics = reader.array(flexible, |reader| DeleteTopicState::decode(reader, version))?;
+            it.topics = reader.array(flexible, 18, |reader| DeleteTopicState::decode(reader, version))?;
         }
         if version <= 5 {
-            it.topic_names = reader.array(flexible, |reader| reader.string(flexible))?;
+            it.topic_names = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         }
         it.timeout_ms = reader.i32()?;
         if flexible {

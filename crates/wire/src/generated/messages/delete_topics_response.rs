@@ -34,7 +34,7 @@ impl Message for DeleteTopicsResponse {
         let flexible = version >= 4;
         let mut it = DeleteTopicsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.responses = reader.array(flexible, |reader| DeletableTopicResult::decode(reader, version))?;
+        it.responses = reader.array(flexible, 4, |reader| DeletableTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -46,7 +46,7 @@ impl Message for DescribeAclsResponse {
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(flexible)?;
-        it.resources = reader.array(flexible, |reader| DescribeAclsResource::decode(reader, version))?;
+        it.resources = reader.array(flexible, 5, |reader| DescribeAclsResource::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -108,7 +108,7 @@ impl DescribeAclsResource {
         it.resource_type = reader.i8()?;
         it.resource_name = reader.string(flexible)?;
         it.pattern_type = reader.i8()?;
-        it.acls = reader.array(flexible, |reader| AclDescription::decode(reader, version))?;
+        it.acls = reader.array(flexible, 5, |reader| AclDescription::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -37,7 +37,7 @@ impl Message for DescribeClientQuotasRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut it = DescribeClientQuotasRequest::default();
-        it.components = reader.array(flexible, |reader| ComponentData::decode(reader, version))?;
+        it.components = reader.array(flexible, 4, |reader| ComponentData::decode(reader, version))?;
         it.strict = reader.bool()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

@@ -46,7 +46,7 @@ impl Message for DescribeClientQuotasResponse {
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(flexible)?;
-        it.entries = reader.nullable_array(flexible, |reader| EntryData::decode(reader, version))?;
+        it.entries = reader.nullable_array(flexible, 3, |reader| EntryData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -98,8 +98,8 @@ impl EntryData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut it = EntryData::default();
-        it.entity = reader.array(flexible, |reader| EntityData::decode(reader, version))?;
-        it.values = reader.array(flexible, |reader| ValueData::decode(reader, version))?;
+        it.entity = reader.array(flexible, 3, |reader| EntityData::decode(reader, version))?;
+        it.values = reader.array(flexible, 10, |reader| ValueData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

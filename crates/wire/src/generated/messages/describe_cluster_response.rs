@@ -62,7 +62,7 @@ impl Message for DescribeClusterResponse {
         }
         it.cluster_id = reader.string(true)?;
         it.controller_id = reader.i32()?;
-        it.brokers = reader.array(true, |reader| DescribeClusterBroker::decode(reader, version))?;
+        it.brokers = reader.array(true, 11, |reader| DescribeClusterBroker::decode(reader, version))?;
         it.cluster_authorized_operations = reader.i32()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

@@ -40,7 +40,8 @@ impl Message for DescribeConfigsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 4;
         let mut it = DescribeConfigsRequest::default();
-        it.resources = reader.array(flexible, |reader| DescribeConfigsResource::decode(reader, version))?;
+        it.resources =
+            reader.array(flexible, 4, |reader| DescribeConfigsResource::decode(reader, version))?;
         it.include_synonyms = reader.bool()?;
         if version >= 3 {
             it.include_documentation = reader.bool()?;
@@ -110,7 +111,7 @@ impl DescribeConfigsResource {
         let mut it = DescribeConfigsResource::default();
         it.resource_type = reader.i8()?;
         it.resource_name = reader.string(flexible)?;
-        it.configuration_keys = reader.nullable_array(flexible, |reader| reader.string(flexible))?;
+        it.configuration_keys = reader.nullable_array(flexible, 1, |reader| reader.string(flexible))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

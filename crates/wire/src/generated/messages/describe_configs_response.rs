@@ -38,7 +38,7 @@ impl Message for DescribeConfigsResponse {
         let flexible = version >= 4;
         let mut it = DescribeConfigsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.results = reader.array(flexible, |reader| DescribeConfigsResult::decode(reader, version))?;
+        it.results = reader.array(flexible, 7, |reader| DescribeConfigsResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -106,7 +106,7 @@ impl DescribeConfigsResult {
         it.resource_type = reader.i8()?;
         it.resource_name = reader.string(flexible)?;
         it.configs =
-            reader.array(flexible, |reader| DescribeConfigsResourceResult::decode(reader, version))?;
+            reader.array(flexible, 9, |reader| DescribeConfigsResourceResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -184,7 +184,7 @@ impl DescribeConfigsResourceResult {
         it.read_only = reader.bool()?;
         it.config_source = reader.i8()?;
         it.is_sensitive = reader.bool()?;
-        it.synonyms = reader.array(flexible, |reader| DescribeConfigsSynonym::decode(reader, version))?;
+        it.synonyms = reader.array(flexible, 4, |reader| DescribeConfigsSynonym::decode(reader, version))?;
         if version >= 3 {
             it.config_type = reader.i8()?;
         }

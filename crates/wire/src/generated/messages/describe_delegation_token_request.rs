@@ -32,7 +32,7 @@ impl Message for DescribeDelegationTokenRequest {
         let flexible = version >= 2;
         let mut it = DescribeDelegationTokenRequest::default();
         it.owners = reader
-            .nullable_array(flexible, |reader| DescribeDelegationTokenOwner::decode(reader, version))?;
+            .nullable_array(flexible, 3, |reader| DescribeDelegationTokenOwner::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

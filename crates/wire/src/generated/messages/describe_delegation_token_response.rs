@@ -42,7 +42,7 @@ impl Message for DescribeDelegationTokenResponse {
         let flexible = version >= 2;
         let mut it = DescribeDelegationTokenResponse::default();
         it.error_code = reader.i16()?;
-        it.tokens = reader.array(flexible, |reader| DescribedDelegationToken::decode(reader, version))?;
+        it.tokens = reader.array(flexible, 30, |reader| DescribedDelegationToken::decode(reader, version))?;
         it.throttle_time_ms = reader.i32()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -136,7 +136,7 @@ impl DescribedDelegationToken {
         it.token_id = reader.string(flexible)?;
         it.hmac = reader.bytes(flexible)?;
         it.renewers =
-            reader.array(flexible, |reader| DescribedDelegationTokenRenewer::decode(reader, version))?;
+            reader.array(flexible, 3, |reader| DescribedDelegationTokenRenewer::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -37,7 +37,7 @@ impl Message for DescribeGroupsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 5;
         let mut it = DescribeGroupsRequest::default();
-        it.groups = reader.array(flexible, |reader| reader.string(flexible))?;
+        it.groups = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         if version >= 3 {
             it.include_authorized_operations = reader.bool()?;
         }

@@ -37,7 +37,7 @@ impl Message for DescribeGroupsResponse {
         if version >= 1 {
             it.throttle_time_ms = reader.i32()?;
         }
-        it.groups = reader.array(flexible, |reader| DescribedGroup::decode(reader, version))?;
+        it.groups = reader.array(flexible, 12, |reader| DescribedGroup::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -116,7 +116,7 @@ impl DescribedGroup {
         it.group_state = reader.string(flexible)?;
         it.protocol_type = reader.string(flexible)?;
         it.protocol_data = reader.string(flexible)?;
-        it.members = reader.array(flexible, |reader| DescribedGroupMember::decode(reader, version))?;
+        it.members = reader.array(flexible, 7, |reader| DescribedGroupMember::decode(reader, version))?;
         if version >= 3 {
             it.authorized_operations = reader.i32()?;
         }

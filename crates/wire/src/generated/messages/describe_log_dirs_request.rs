@@ -32,7 +32,7 @@ impl Message for DescribeLogDirsRequest {
         let flexible = version >= 2;
         let mut it = DescribeLogDirsRequest::default();
         it.topics =
-            reader.nullable_array(flexible, |reader| DescribableLogDirTopic::decode(reader, version))?;
+            reader.nullable_array(flexible, 3, |reader| DescribableLogDirTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -83,7 +83,7 @@ impl DescribableLogDirTopic {
         let flexible = version >= 2;
         let mut it = DescribableLogDirTopic::default();
         it.topic = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| reader.i32())?;
+        it.partitions = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -44,7 +44,7 @@ impl Message for DescribeLogDirsResponse {
         if version >= 3 {
             it.error_code = reader.i16()?;
         }
-        it.results = reader.array(flexible, |reader| DescribeLogDirsResult::decode(reader, version))?;
+        it.results = reader.array(flexible, 5, |reader| DescribeLogDirsResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -157,7 +157,7 @@ impl DescribeLogDirsResult {
         let mut it = DescribeLogDirsResult::default();
         it.error_code = reader.i16()?;
         it.log_dir = reader.string(flexible)?;
-        it.topics = reader.array(flexible, |reader| DescribeLogDirsTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| DescribeLogDirsTopic::decode(reader, version))?;
         if version >= 4 {
             it.total_bytes = reader.i64()?;
         }
@@ -279,7 +279,8 @@ impl DescribeLogDirsTopic {
         let flexible = version >= 2;
         let mut it = DescribeLogDirsTopic::default();
         it.name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| DescribeLogDirsPartition::decode(reader, version))?;
+        it.partitions =
+            reader.array(flexible, 21, |reader| DescribeLogDirsPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

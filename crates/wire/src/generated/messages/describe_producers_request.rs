@@ -30,7 +30,7 @@ impl Message for DescribeProducersRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeProducersRequest::default();
-        it.topics = reader.array(true, |reader| TopicRequest::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicRequest::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -73,7 +73,7 @@ impl TopicRequest {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicRequest::default();
         it.name = reader.string(true)?;
-        it.partition_indexes = reader.array(true, |reader| reader.i32())?;
+        it.partition_indexes = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

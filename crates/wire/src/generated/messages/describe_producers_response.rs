@@ -37,7 +37,7 @@ impl Message for DescribeProducersResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeProducersResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(true, |reader| TopicResponse::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicResponse::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -77,7 +77,7 @@ impl TopicResponse {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicResponse::default();
         it.name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| PartitionResponse::decode(reader, version))?;
+        it.partitions = reader.array(true, 9, |reader| PartitionResponse::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -130,7 +130,7 @@ impl PartitionResponse {
         it.partition_index = reader.i32()?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
-        it.active_producers = reader.array(true, |reader| ProducerState::decode(reader, version))?;
+        it.active_producers = reader.array(true, 37, |reader| ProducerState::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

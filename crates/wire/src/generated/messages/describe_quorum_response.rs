@@ -46,9 +46,9 @@ impl Message for DescribeQuorumResponse {
         if version >= 2 {
             it.error_message = reader.nullable_string(true)?;
         }
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicData::decode(reader, version))?;
         if version >= 2 {
-            it.nodes = reader.array(true, |reader| Node::decode(reader, version))?;
+            it.nodes = reader.array(true, 6, |reader| Node::decode(reader, version))?;
         }
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -175,7 +175,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic_name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 25, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -216,7 +216,7 @@ impl Node {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Node::default();
         it.node_id = reader.i32()?;
-        it.listeners = reader.array(true, |reader| Listener::decode(reader, version))?;
+        it.listeners = reader.array(true, 5, |reader| Listener::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -286,8 +286,8 @@ impl PartitionData {
         it.leader_id = reader.i32()?;
         it.leader_epoch = reader.i32()?;
         it.high_watermark = reader.i64()?;
-        it.current_voters = reader.array(true, |reader| ReplicaState::decode(reader, version))?;
-        it.observers = reader.array(true, |reader| ReplicaState::decode(reader, version))?;
+        it.current_voters = reader.array(true, 13, |reader| ReplicaState::decode(reader, version))?;
+        it.observers = reader.array(true, 13, |reader| ReplicaState::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -31,7 +31,7 @@ impl Message for DescribeShareGroupOffsetsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeShareGroupOffsetsRequest::default();
         it.groups =
-            reader.array(true, |reader| DescribeShareGroupOffsetsRequestGroup::decode(reader, version))?;
+            reader.array(true, 3, |reader| DescribeShareGroupOffsetsRequestGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -74,8 +74,9 @@ impl DescribeShareGroupOffsetsRequestGroup {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeShareGroupOffsetsRequestGroup::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader
-            .nullable_array(true, |reader| DescribeShareGroupOffsetsRequestTopic::decode(reader, version))?;
+        it.topics = reader.nullable_array(true, 3, |reader| {
+            DescribeShareGroupOffsetsRequestTopic::decode(reader, version)
+        })?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -120,7 +121,7 @@ impl DescribeShareGroupOffsetsRequestTopic {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeShareGroupOffsetsRequestTopic::default();
         it.topic_name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -37,8 +37,8 @@ impl Message for DescribeShareGroupOffsetsResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeShareGroupOffsetsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.groups =
-            reader.array(true, |reader| DescribeShareGroupOffsetsResponseGroup::decode(reader, version))?;
+        it.groups = reader
+            .array(true, 6, |reader| DescribeShareGroupOffsetsResponseGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -88,8 +88,8 @@ impl DescribeShareGroupOffsetsResponseGroup {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeShareGroupOffsetsResponseGroup::default();
         it.group_id = reader.string(true)?;
-        it.topics =
-            reader.array(true, |reader| DescribeShareGroupOffsetsResponseTopic::decode(reader, version))?;
+        it.topics = reader
+            .array(true, 19, |reader| DescribeShareGroupOffsetsResponseTopic::decode(reader, version))?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         for _ in 0..reader.tagged_field_count()? {
@@ -143,7 +143,7 @@ impl DescribeShareGroupOffsetsResponseTopic {
         it.topic_name = reader.string(true)?;
         it.topic_id = reader.uuid()?;
         it.partitions = reader
-            .array(true, |reader| DescribeShareGroupOffsetsResponsePartition::decode(reader, version))?;
+            .array(true, 20, |reader| DescribeShareGroupOffsetsResponsePartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -39,7 +39,7 @@ impl Message for DescribeTopicPartitionsRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeTopicPartitionsRequest::default();
-        it.topics = reader.array(true, |reader| TopicRequest::decode(reader, version))?;
+        it.topics = reader.array(true, 2, |reader| TopicRequest::decode(reader, version))?;
         it.response_partition_limit = reader.i32()?;
         it.cursor = if reader.is_present()? { Some(Cursor::decode(reader, version)?) } else { None };
         for _ in 0..reader.tagged_field_count()? {

@@ -41,7 +41,7 @@ impl Message for DescribeTopicPartitionsResponse {
         let mut it = DescribeTopicPartitionsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.topics =
-            reader.array(true, |reader| DescribeTopicPartitionsResponseTopic::decode(reader, version))?;
+            reader.array(true, 26, |reader| DescribeTopicPartitionsResponseTopic::decode(reader, version))?;
         it.next_cursor = if reader.is_present()? { Some(Cursor::decode(reader, version)?) } else { None };
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -150,8 +150,8 @@ impl DescribeTopicPartitionsResponseTopic {
         it.name = reader.nullable_string(true)?;
         it.topic_id = reader.uuid()?;
         it.is_internal = reader.bool()?;
-        it.partitions =
-            reader.array(true, |reader| DescribeTopicPartitionsResponsePartition::decode(reader, version))?;
+        it.partitions = reader
+            .array(true, 20, |reader| DescribeTopicPartitionsResponsePartition::decode(reader, version))?;
         it.topic_authorized_operations = reader.i32()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -332,11 +332,11 @@ impl DescribeTopicPartitionsResponsePartition {
         it.partition_index = reader.i32()?;
         it.leader_id = reader.i32()?;
         it.leader_epoch = reader.i32()?;
-        it.replica_nodes = reader.array(true, |reader| reader.i32())?;
-        it.isr_nodes = reader.array(true, |reader| reader.i32())?;
-        it.eligible_leader_replicas = reader.nullable_array(true, |reader| reader.i32())?;
-        it.last_known_elr = reader.nullable_array(true, |reader| reader.i32())?;
-        it.offline_replicas = reader.array(true, |reader| reader.i32())?;
+        it.replica_nodes = reader.array(true, 4, |reader| reader.i32())?;
+        it.isr_nodes = reader.array(true, 4, |reader| reader.i32())?;
+        it.eligible_leader_replicas = reader.nullable_array(true, 4, |reader| reader.i32())?;
+        it.last_known_elr = reader.nullable_array(true, 4, |reader| reader.i32())?;
+        it.offline_replicas = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -30,7 +30,7 @@ impl Message for DescribeTransactionsRequest {
 
     fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeTransactionsRequest::default();
-        it.transactional_ids = reader.array(true, |reader| reader.string(true))?;
+        it.transactional_ids = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

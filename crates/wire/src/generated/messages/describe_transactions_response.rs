@@ -37,7 +37,7 @@ impl Message for DescribeTransactionsResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeTransactionsResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.transaction_states = reader.array(true, |reader| TransactionState::decode(reader, version))?;
+        it.transaction_states = reader.array(true, 28, |reader| TransactionState::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -105,7 +105,7 @@ impl TransactionState {
         it.transaction_start_time_ms = reader.i64()?;
         it.producer_id = reader.i64()?;
         it.producer_epoch = reader.i16()?;
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -152,7 +152,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -30,7 +30,7 @@ impl Message for DescribeUserScramCredentialsRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = DescribeUserScramCredentialsRequest::default();
-        it.users = reader.nullable_array(true, |reader| UserName::decode(reader, version))?;
+        it.users = reader.nullable_array(true, 2, |reader| UserName::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

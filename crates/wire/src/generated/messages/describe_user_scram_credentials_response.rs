@@ -46,7 +46,7 @@ impl Message for DescribeUserScramCredentialsResponse {
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         it.results =
-            reader.array(true, |reader| DescribeUserScramCredentialsResult::decode(reader, version))?;
+            reader.array(true, 6, |reader| DescribeUserScramCredentialsResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -100,7 +100,7 @@ impl DescribeUserScramCredentialsResult {
         it.user = reader.string(true)?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
-        it.credential_infos = reader.array(true, |reader| CredentialInfo::decode(reader, version))?;
+        it.credential_infos = reader.array(true, 6, |reader| CredentialInfo::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -44,7 +44,7 @@ impl Message for ElectLeadersRequest {
             it.election_type = reader.i8()?;
         }
         it.topic_partitions =
-            reader.nullable_array(flexible, |reader| TopicPartitions::decode(reader, version))?;
+            reader.nullable_array(flexible, 3, |reader| TopicPartitions::decode(reader, version))?;
         it.timeout_ms = reader.i32()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -102,7 +102,7 @@ impl TopicPartitions {
         let flexible = version >= 2;
         let mut it = TopicPartitions::default();
         it.topic = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| reader.i32())?;
+        it.partitions = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

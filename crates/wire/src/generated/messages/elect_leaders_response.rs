@@ -45,7 +45,7 @@ impl Message for ElectLeadersResponse {
             it.error_code = reader.i16()?;
         }
         it.replica_election_results =
-            reader.array(flexible, |reader| ReplicaElectionResult::decode(reader, version))?;
+            reader.array(flexible, 3, |reader| ReplicaElectionResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -104,7 +104,7 @@ impl ReplicaElectionResult {
         let flexible = version >= 2;
         let mut it = ReplicaElectionResult::default();
         it.topic = reader.string(flexible)?;
-        it.partition_result = reader.array(flexible, |reader| PartitionResult::decode(reader, version))?;
+        it.partition_result = reader.array(flexible, 8, |reader| PartitionResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

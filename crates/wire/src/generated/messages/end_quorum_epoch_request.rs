@@ -41,9 +41,10 @@ impl Message for EndQuorumEpochRequest {
         let flexible = version >= 1;
         let mut it = EndQuorumEpochRequest::default();
         it.cluster_id = reader.nullable_string(flexible)?;
-        it.topics = reader.array(flexible, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| TopicData::decode(reader, version))?;
         if version >= 1 {
-            it.leader_endpoints = reader.array(flexible, |reader| LeaderEndpoint::decode(reader, version))?;
+            it.leader_endpoints =
+                reader.array(flexible, 5, |reader| LeaderEndpoint::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -95,7 +96,7 @@ impl TopicData {
         let flexible = version >= 1;
         let mut it = TopicData::default();
         it.topic_name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 14, |reader| PartitionData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -210,11 +211,11 @@ impl PartitionData {
         it.leader_id = reader.i32()?;
         it.leader_epoch = reader.i32()?;
         if version <= 0 {
-            it.preferred_successors = reader.array(flexible, |reader| reader.i32())?;
+            it.preferred_successors = reader.array(flexible, 4, |reader| reader.i32())?;
         }
         if version >= 1 {
             it.preferred_candidates =
-                reader.array(flexible, |reader| ReplicaInfo::decode(reader, version))?;
+                reader.array(flexible, 21, |reader| ReplicaInfo::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

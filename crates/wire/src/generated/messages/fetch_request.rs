@@ -80,10 +80,10 @@ impl Message for FetchRequest {
         if version >= 7 {
             it.session_epoch = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| FetchTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| FetchTopic::decode(reader, version))?;
         if version >= 7 {
             it.forgotten_topics_data =
-                reader.array(flexible, |reader| ForgottenTopic::decode(reader, version))?;
+                reader.array(flexible, 3, |reader| ForgottenTopic::decode(reader, version))?;
         }
         if version >= 11 {
             it.rack_id = reader.string(flexible)?;
@@ -248,7 +248,7 @@ impl FetchTopic {
         if version >= 13 {
             it.topic_id = reader.uuid()?;
         }
-        it.partitions = reader.array(flexible, |reader| FetchPartition::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 16, |reader| FetchPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -314,7 +314,7 @@ impl ForgottenTopic {
         if version >= 13 {
             it.topic_id = reader.uuid()?;
         }
-        it.partitions = reader.array(flexible, |reader| reader.i32())?;
+        it.partitions = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -54,14 +54,14 @@ impl Message for FetchResponse {
         if version >= 7 {
             it.session_id = reader.i32()?;
         }
-        it.responses = reader.array(flexible, |reader| FetchableTopicResponse::decode(reader, version))?;
+        it.responses = reader.array(flexible, 3, |reader| FetchableTopicResponse::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, mut field) = reader.tagged_field()?;
                 match tag {
                     0 if version >= 16 => {
                         it.node_endpoints =
-                            field.array(flexible, |reader| NodeEndpoint::decode(reader, version))?;
+                            field.array(flexible, 11, |reader| NodeEndpoint::decode(reader, version))?;
                         field.finish()?;
                     }
                     _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -196,7 +196,7 @@ impl FetchableTopicResponse {
         if version >= 13 {
             it.topic_id = reader.uuid()?;
         }
-        it.partitions = reader.array(flexible, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 30, |reader| PartitionData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -397,7 +397,7 @@ impl PartitionData {
             it.log_start_offset = reader.i64()?;
         }
         it.aborted_transactions =
-            reader.nullable_array(flexible, |reader| AbortedTransaction::decode(reader, version))?;
+            reader.nullable_array(flexible, 16, |reader| AbortedTransaction::decode(reader, version))?;
         if version >= 11 {
             it.preferred_read_replica = reader.i32()?;
         }

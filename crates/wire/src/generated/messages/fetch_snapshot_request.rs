@@ -44,7 +44,7 @@ impl Message for FetchSnapshotRequest {
         let mut it = FetchSnapshotRequest::default();
         it.replica_id = reader.i32()?;
         it.max_bytes = reader.i32()?;
-        it.topics = reader.array(true, |reader| TopicSnapshot::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicSnapshot::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
@@ -101,7 +101,7 @@ impl TopicSnapshot {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicSnapshot::default();
         it.name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| PartitionSnapshot::decode(reader, version))?;
+        it.partitions = reader.array(true, 30, |reader| PartitionSnapshot::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

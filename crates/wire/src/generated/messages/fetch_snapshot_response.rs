@@ -45,12 +45,13 @@ impl Message for FetchSnapshotResponse {
         let mut it = FetchSnapshotResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
-        it.topics = reader.array(true, |reader| TopicSnapshot::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicSnapshot::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 if version >= 1 => {
-                    it.node_endpoints = field.array(true, |reader| NodeEndpoint::decode(reader, version))?;
+                    it.node_endpoints =
+                        field.array(true, 8, |reader| NodeEndpoint::decode(reader, version))?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -157,7 +158,7 @@ impl TopicSnapshot {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicSnapshot::default();
         it.name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| PartitionSnapshot::decode(reader, version))?;
+        it.partitions = reader.array(true, 37, |reader| PartitionSnapshot::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

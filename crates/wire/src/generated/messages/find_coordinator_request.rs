@@ -47,7 +47,7 @@ impl Message for FindCoordinatorRequest {
             it.key_type = reader.i8()?;
         }
         if version >= 4 {
-            it.coordinator_keys = reader.array(flexible, |reader| reader.string(flexible))?;
+            it.coordinator_keys = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

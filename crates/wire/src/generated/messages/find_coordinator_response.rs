@@ -71,7 +71,7 @@ impl Message for FindCoordinatorResponse {
             it.port = reader.i32()?;
         }
         if version >= 4 {
-            it.coordinators = reader.array(flexible, |reader| Coordinator::decode(reader, version))?;
+            it.coordinators = reader.array(flexible, 14, |reader| Coordinator::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

@@ -61,11 +61,11 @@ impl Message for GetTelemetrySubscriptionsResponse {
         it.error_code = reader.i16()?;
         it.client_instance_id = reader.uuid()?;
         it.subscription_id = reader.i32()?;
-        it.accepted_compression_types = reader.array(true, |reader| reader.i8())?;
+        it.accepted_compression_types = reader.array(true, 1, |reader| reader.i8())?;
         it.push_interval_ms = reader.i32()?;
         it.telemetry_max_bytes = reader.i32()?;
         it.delta_temporality = reader.bool()?;
-        it.requested_metrics = reader.array(true, |reader| reader.string(true))?;
+        it.requested_metrics = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

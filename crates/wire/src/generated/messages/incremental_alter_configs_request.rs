@@ -37,7 +37,7 @@ impl Message for IncrementalAlterConfigsRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut it = IncrementalAlterConfigsRequest::default();
-        it.resources = reader.array(flexible, |reader| AlterConfigsResource::decode(reader, version))?;
+        it.resources = reader.array(flexible, 4, |reader| AlterConfigsResource::decode(reader, version))?;
         it.validate_only = reader.bool()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -97,7 +97,7 @@ impl AlterConfigsResource {
         let mut it = AlterConfigsResource::default();
         it.resource_type = reader.i8()?;
         it.resource_name = reader.string(flexible)?;
-        it.configs = reader.array(flexible, |reader| AlterableConfig::decode(reader, version))?;
+        it.configs = reader.array(flexible, 4, |reader| AlterableConfig::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -39,7 +39,7 @@ impl Message for IncrementalAlterConfigsResponse {
         let mut it = IncrementalAlterConfigsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.responses =
-            reader.array(flexible, |reader| AlterConfigsResourceResponse::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| AlterConfigsResourceResponse::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

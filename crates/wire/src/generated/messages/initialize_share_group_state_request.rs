@@ -37,7 +37,7 @@ impl Message for InitializeShareGroupStateRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = InitializeShareGroupStateRequest::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader.array(true, |reader| InitializeStateData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| InitializeStateData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -81,7 +81,7 @@ impl InitializeStateData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = InitializeStateData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 17, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -66,7 +66,8 @@ impl Message for JoinGroupRequest {
             it.group_instance_id = reader.nullable_string(flexible)?;
         }
         it.protocol_type = reader.string(flexible)?;
-        it.protocols = reader.array(flexible, |reader| JoinGroupRequestProtocol::decode(reader, version))?;
+        it.protocols =
+            reader.array(flexible, 3, |reader| JoinGroupRequestProtocol::decode(reader, version))?;
         if version >= 8 {
             it.reason = reader.nullable_string(flexible)?;
         }

@@ -74,7 +74,7 @@ impl Message for JoinGroupResponse {
             it.skip_assignment = reader.bool()?;
         }
         it.member_id = reader.string(flexible)?;
-        it.members = reader.array(flexible, |reader| JoinGroupResponseMember::decode(reader, version))?;
+        it.members = reader.array(flexible, 4, |reader| JoinGroupResponseMember::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -45,7 +45,7 @@ impl Message for LeaveGroupRequest {
             it.member_id = reader.string(flexible)?;
         }
         if version >= 3 {
-            it.members = reader.array(flexible, |reader| MemberIdentity::decode(reader, version))?;
+            it.members = reader.array(flexible, 3, |reader| MemberIdentity::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

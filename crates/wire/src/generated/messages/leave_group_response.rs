@@ -45,7 +45,7 @@ impl Message for LeaveGroupResponse {
         }
         it.error_code = reader.i16()?;
         if version >= 3 {
-            it.members = reader.array(flexible, |reader| MemberResponse::decode(reader, version))?;
+            it.members = reader.array(flexible, 5, |reader| MemberResponse::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

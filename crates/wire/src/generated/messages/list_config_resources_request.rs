@@ -29,7 +29,7 @@ impl Message for ListConfigResourcesRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ListConfigResourcesRequest::default();
         if version >= 1 {
-            it.resource_types = reader.array(true, |reader| reader.i8())?;
+            it.resource_types = reader.array(true, 1, |reader| reader.i8())?;
         }
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

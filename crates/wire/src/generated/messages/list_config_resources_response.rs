@@ -41,7 +41,7 @@ impl Message for ListConfigResourcesResponse {
         let mut it = ListConfigResourcesResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
-        it.config_resources = reader.array(true, |reader| ConfigResource::decode(reader, version))?;
+        it.config_resources = reader.array(true, 2, |reader| ConfigResource::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

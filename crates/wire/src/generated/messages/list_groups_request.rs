@@ -38,10 +38,10 @@ impl Message for ListGroupsRequest {
         let flexible = version >= 3;
         let mut it = ListGroupsRequest::default();
         if version >= 4 {
-            it.states_filter = reader.array(flexible, |reader| reader.string(flexible))?;
+            it.states_filter = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         }
         if version >= 5 {
-            it.types_filter = reader.array(flexible, |reader| reader.string(flexible))?;
+            it.types_filter = reader.array(flexible, 1, |reader| reader.string(flexible))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

@@ -44,7 +44,7 @@ impl Message for ListGroupsResponse {
             it.throttle_time_ms = reader.i32()?;
         }
         it.error_code = reader.i16()?;
-        it.groups = reader.array(flexible, |reader| ListedGroup::decode(reader, version))?;
+        it.groups = reader.array(flexible, 3, |reader| ListedGroup::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -47,7 +47,7 @@ impl Message for ListOffsetsRequest {
         if version >= 2 {
             it.isolation_level = reader.i8()?;
         }
-        it.topics = reader.array(flexible, |reader| ListOffsetsTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| ListOffsetsTopic::decode(reader, version))?;
         if version >= 10 {
             it.timeout_ms = reader.i32()?;
         }
@@ -108,7 +108,7 @@ impl ListOffsetsTopic {
         let flexible = version >= 6;
         let mut it = ListOffsetsTopic::default();
         it.name = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| ListOffsetsPartition::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 12, |reader| ListOffsetsPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

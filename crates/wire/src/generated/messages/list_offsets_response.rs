@@ -36,7 +36,7 @@ impl Message for ListOffsetsResponse {
         if version >= 2 {
             it.throttle_time_ms = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| ListOffsetsTopicResponse::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| ListOffsetsTopicResponse::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -129,7 +129,7 @@ impl ListOffsetsTopicResponse {
         let mut it = ListOffsetsTopicResponse::default();
         it.name = reader.string(flexible)?;
         it.partitions =
-            reader.array(flexible, |reader| ListOffsetsPartitionResponse::decode(reader, version))?;
+            reader.array(flexible, 22, |reader| ListOffsetsPartitionResponse::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -38,7 +38,7 @@ impl Message for ListPartitionReassignmentsRequest {
         let mut it = ListPartitionReassignmentsRequest::default();
         it.timeout_ms = reader.i32()?;
         it.topics = reader
-            .nullable_array(true, |reader| ListPartitionReassignmentsTopics::decode(reader, version))?;
+            .nullable_array(true, 3, |reader| ListPartitionReassignmentsTopics::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -82,7 +82,7 @@ impl ListPartitionReassignmentsTopics {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ListPartitionReassignmentsTopics::default();
         it.name = reader.string(true)?;
-        it.partition_indexes = reader.array(true, |reader| reader.i32())?;
+        it.partition_indexes = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -45,7 +45,7 @@ impl Message for ListPartitionReassignmentsResponse {
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
-        it.topics = reader.array(true, |reader| OngoingTopicReassignment::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| OngoingTopicReassignment::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -91,7 +91,8 @@ impl OngoingTopicReassignment {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = OngoingTopicReassignment::default();
         it.name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| OngoingPartitionReassignment::decode(reader, version))?;
+        it.partitions =
+            reader.array(true, 8, |reader| OngoingPartitionReassignment::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -142,9 +143,9 @@ impl OngoingPartitionReassignment {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = OngoingPartitionReassignment::default();
         it.partition_index = reader.i32()?;
-        it.replicas = reader.array(true, |reader| reader.i32())?;
-        it.adding_replicas = reader.array(true, |reader| reader.i32())?;
-        it.removing_replicas = reader.array(true, |reader| reader.i32())?;
+        it.replicas = reader.array(true, 4, |reader| reader.i32())?;
+        it.adding_replicas = reader.array(true, 4, |reader| reader.i32())?;
+        it.removing_replicas = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

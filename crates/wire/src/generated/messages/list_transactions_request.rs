@@ -42,8 +42,8 @@ impl Message for ListTransactionsRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ListTransactionsRequest::default();
-        it.state_filters = reader.array(true, |reader| reader.string(true))?;
-        it.producer_id_filters = reader.array(true, |reader| reader.i64())?;
+        it.state_filters = reader.array(true, 1, |reader| reader.string(true))?;
+        it.producer_id_filters = reader.array(true, 8, |reader| reader.i64())?;
         if version >= 1 {
             it.duration_filter = reader.i64()?;
         }

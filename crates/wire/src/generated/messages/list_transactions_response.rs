@@ -44,8 +44,8 @@ impl Message for ListTransactionsResponse {
         let mut it = ListTransactionsResponse::default();
         it.throttle_time_ms = reader.i32()?;
         it.error_code = reader.i16()?;
-        it.unknown_state_filters = reader.array(true, |reader| reader.string(true))?;
-        it.transaction_states = reader.array(true, |reader| TransactionState::decode(reader, version))?;
+        it.unknown_state_filters = reader.array(true, 1, |reader| reader.string(true))?;
+        it.transaction_states = reader.array(true, 11, |reader| TransactionState::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -44,9 +44,9 @@ impl Message for MetadataRequest {
         let flexible = version >= 9;
         let mut it = MetadataRequest::default();
         it.topics = if version >= 1 {
-            reader.nullable_array(flexible, |reader| MetadataRequestTopic::decode(reader, version))?
+            reader.nullable_array(flexible, 2, |reader| MetadataRequestTopic::decode(reader, version))?
         } else {
-            Some(reader.array(flexible, |reader| MetadataRequestTopic::decode(reader, version))?)
+            Some(reader.array(flexible, 2, |reader| MetadataRequestTopic::decode(reader, version))?)
         };
         if version >= 4 {
             it.allow_auto_topic_creation = reader.bool()?;

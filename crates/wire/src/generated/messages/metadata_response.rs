@@ -55,14 +55,14 @@ impl Message for MetadataResponse {
         if version >= 3 {
             it.throttle_time_ms = reader.i32()?;
         }
-        it.brokers = reader.array(flexible, |reader| MetadataResponseBroker::decode(reader, version))?;
+        it.brokers = reader.array(flexible, 10, |reader| MetadataResponseBroker::decode(reader, version))?;
         if version >= 2 {
             it.cluster_id = reader.nullable_string(flexible)?;
         }
         if version >= 1 {
             it.controller_id = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| MetadataResponseTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 8, |reader| MetadataResponseTopic::decode(reader, version))?;
         if (8..=10).contains(&version) {
             it.cluster_authorized_operations = reader.i32()?;
         }
@@ -298,7 +298,7 @@ impl MetadataResponseTopic {
             it.is_internal = reader.bool()?;
         }
         it.partitions =
-            reader.array(flexible, |reader| MetadataResponsePartition::decode(reader, version))?;
+            reader.array(flexible, 18, |reader| MetadataResponsePartition::decode(reader, version))?;
         if version >= 8 {
             it.topic_authorized_operations = reader.i32()?;
         }
@@ -446,10 +446,10 @@ impl MetadataResponsePartition {
         if version >= 7 {
             it.leader_epoch = reader.i32()?;
         }
-        it.replica_nodes = reader.array(flexible, |reader| reader.i32())?;
-        it.isr_nodes = reader.array(flexible, |reader| reader.i32())?;
+        it.replica_nodes = reader.array(flexible, 4, |reader| reader.i32())?;
+        it.isr_nodes = reader.array(flexible, 4, |reader| reader.i32())?;
         if version >= 5 {
-            it.offline_replicas = reader.array(flexible, |reader| reader.i32())?;
+            it.offline_replicas = reader.array(flexible, 4, |reader| reader.i32())?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {

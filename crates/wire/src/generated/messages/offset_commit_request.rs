@@ -58,7 +58,7 @@ impl Message for OffsetCommitRequest {
         if version <= 4 {
             it.retention_time_ms = reader.i64()?;
         }
-        it.topics = reader.array(flexible, |reader| OffsetCommitRequestTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| OffsetCommitRequestTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -134,7 +134,7 @@ impl OffsetCommitRequestTopic {
             it.topic_id = reader.uuid()?;
         }
         it.partitions =
-            reader.array(flexible, |reader| OffsetCommitRequestPartition::decode(reader, version))?;
+            reader.array(flexible, 14, |reader| OffsetCommitRequestPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -36,7 +36,7 @@ impl Message for OffsetCommitResponse {
         if version >= 3 {
             it.throttle_time_ms = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| OffsetCommitResponseTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| OffsetCommitResponseTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -99,7 +99,7 @@ impl OffsetCommitResponseTopic {
             it.topic_id = reader.uuid()?;
         }
         it.partitions =
-            reader.array(flexible, |reader| OffsetCommitResponsePartition::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| OffsetCommitResponsePartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -31,7 +31,7 @@ impl Message for OffsetDeleteRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = OffsetDeleteRequest::default();
         it.group_id = reader.string(false)?;
-        it.topics = reader.array(false, |reader| OffsetDeleteRequestTopic::decode(reader, version))?;
+        it.topics = reader.array(false, 6, |reader| OffsetDeleteRequestTopic::decode(reader, version))?;
         Ok(it)
     }
 
@@ -63,7 +63,7 @@ impl OffsetDeleteRequestTopic {
         let mut it = OffsetDeleteRequestTopic::default();
         it.name = reader.string(false)?;
         it.partitions =
-            reader.array(false, |reader| OffsetDeleteRequestPartition::decode(reader, version))?;
+            reader.array(false, 4, |reader| OffsetDeleteRequestPartition::decode(reader, version))?;
         Ok(it)
     }
 

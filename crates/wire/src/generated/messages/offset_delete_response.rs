@@ -34,7 +34,7 @@ impl Message for OffsetDeleteResponse {
         let mut it = OffsetDeleteResponse::default();
         it.error_code = reader.i16()?;
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(false, |reader| OffsetDeleteResponseTopic::decode(reader, version))?;
+        it.topics = reader.array(false, 6, |reader| OffsetDeleteResponseTopic::decode(reader, version))?;
         Ok(it)
     }
 
@@ -67,7 +67,7 @@ impl OffsetDeleteResponseTopic {
         let mut it = OffsetDeleteResponseTopic::default();
         it.name = reader.string(false)?;
         it.partitions =
-            reader.array(false, |reader| OffsetDeleteResponsePartition::decode(reader, version))?;
+            reader.array(false, 6, |reader| OffsetDeleteResponsePartition::decode(reader, version))?;
         Ok(it)
     }
 

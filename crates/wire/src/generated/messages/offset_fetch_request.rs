@@ -48,13 +48,15 @@ impl Message for OffsetFetchRequest {
         }
         if version <= 7 {
             it.topics = if version >= 2 {
-                reader.nullable_array(flexible, |reader| OffsetFetchRequestTopic::decode(reader, version))?
+                reader
+                    .nullable_array(flexible, 3, |reader| OffsetFetchRequestTopic::decode(reader, version))?
             } else {
-                Some(reader.array(flexible, |reader| OffsetFetchRequestTopic::decode(reader, version))?)
+                Some(reader.array(flexible, 3, |reader| OffsetFetchRequestTopic::decode(reader, version))?)
             };
         }
         if version >= 8 {
-            it.groups = reader.array(flexible, |reader| OffsetFetchRequestGroup::decode(reader, version))?;
+            it.groups =
+                reader.array(flexible, 3, |reader| OffsetFetchRequestGroup::decode(reader, version))?;
         }
         if version >= 7 {
             it.require_stable = reader.bool()?;
@@ -140,7 +142,7 @@ impl OffsetFetchRequestTopic {
         let flexible = version >= 6;
         let mut it = OffsetFetchRequestTopic::default();
         it.name = reader.string(flexible)?;
-        it.partition_indexes = reader.array(flexible, |reader| reader.i32())?;
+        it.partition_indexes = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -211,7 +213,7 @@ impl OffsetFetchRequestGroup {
             it.member_epoch = reader.i32()?;
         }
         it.topics =
-            reader.nullable_array(true, |reader| OffsetFetchRequestTopics::decode(reader, version))?;
+            reader.nullable_array(true, 3, |reader| OffsetFetchRequestTopics::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -270,7 +272,7 @@ impl OffsetFetchRequestTopics {
         if version >= 10 {
             it.topic_id = reader.uuid()?;
         }
-        it.partition_indexes = reader.array(true, |reader| reader.i32())?;
+        it.partition_indexes = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

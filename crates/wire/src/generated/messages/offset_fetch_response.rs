@@ -47,13 +47,15 @@ impl Message for OffsetFetchResponse {
             it.throttle_time_ms = reader.i32()?;
         }
         if version <= 7 {
-            it.topics = reader.array(flexible, |reader| OffsetFetchResponseTopic::decode(reader, version))?;
+            it.topics =
+                reader.array(flexible, 3, |reader| OffsetFetchResponseTopic::decode(reader, version))?;
         }
         if (2..=7).contains(&version) {
             it.error_code = reader.i16()?;
         }
         if version >= 8 {
-            it.groups = reader.array(flexible, |reader| OffsetFetchResponseGroup::decode(reader, version))?;
+            it.groups =
+                reader.array(flexible, 5, |reader| OffsetFetchResponseGroup::decode(reader, version))?;
         }
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -172,7 +174,7 @@ impl OffsetFetchResponseTopic {
         let mut it = OffsetFetchResponseTopic::default();
         it.name = reader.string(flexible)?;
         it.partitions =
-            reader.array(flexible, |reader| OffsetFetchResponsePartition::decode(reader, version))?;
+            reader.array(flexible, 16, |reader| OffsetFetchResponsePartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -270,7 +272,7 @@ impl OffsetFetchResponseGroup {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = OffsetFetchResponseGroup::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader.array(true, |reader| OffsetFetchResponseTopics::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| OffsetFetchResponseTopics::decode(reader, version))?;
         it.error_code = reader.i16()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -455,7 +457,7 @@ impl OffsetFetchResponseTopics {
             it.topic_id = reader.uuid()?;
         }
         it.partitions =
-            reader.array(true, |reader| OffsetFetchResponsePartitions::decode(reader, version))?;
+            reader.array(true, 20, |reader| OffsetFetchResponsePartitions::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

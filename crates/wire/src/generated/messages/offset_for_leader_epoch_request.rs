@@ -36,7 +36,7 @@ impl Message for OffsetForLeaderEpochRequest {
         if version >= 3 {
             it.replica_id = reader.i32()?;
         }
-        it.topics = reader.array(flexible, |reader| OffsetForLeaderTopic::decode(reader, version))?;
+        it.topics = reader.array(flexible, 3, |reader| OffsetForLeaderTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -93,7 +93,8 @@ impl OffsetForLeaderTopic {
         let flexible = version >= 4;
         let mut it = OffsetForLeaderTopic::default();
         it.topic = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| OffsetForLeaderPartition::decode(reader, version))?;
+        it.partitions =
+            reader.array(flexible, 12, |reader| OffsetForLeaderPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

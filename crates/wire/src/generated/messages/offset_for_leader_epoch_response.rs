@@ -38,7 +38,8 @@ impl Message for OffsetForLeaderEpochResponse {
         let flexible = version >= 4;
         let mut it = OffsetForLeaderEpochResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(flexible, |reader| OffsetForLeaderTopicResult::decode(reader, version))?;
+        it.topics =
+            reader.array(flexible, 3, |reader| OffsetForLeaderTopicResult::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -93,7 +94,7 @@ impl OffsetForLeaderTopicResult {
         let flexible = version >= 4;
         let mut it = OffsetForLeaderTopicResult::default();
         it.topic = reader.string(flexible)?;
-        it.partitions = reader.array(flexible, |reader| EpochEndOffset::decode(reader, version))?;
+        it.partitions = reader.array(flexible, 18, |reader| EpochEndOffset::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -47,7 +47,7 @@ impl Message for ProduceRequest {
         it.transactional_id = reader.nullable_string(flexible)?;
         it.acks = reader.i16()?;
         it.timeout_ms = reader.i32()?;
-        it.topic_data = reader.array(flexible, |reader| TopicProduceData::decode(reader, version))?;
+        it.topic_data = reader.array(flexible, 3, |reader| TopicProduceData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -109,7 +109,8 @@ impl TopicProduceData {
         if version >= 13 {
             it.topic_id = reader.uuid()?;
         }
-        it.partition_data = reader.array(flexible, |reader| PartitionProduceData::decode(reader, version))?;
+        it.partition_data =
+            reader.array(flexible, 6, |reader| PartitionProduceData::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

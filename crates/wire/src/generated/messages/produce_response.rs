@@ -40,7 +40,7 @@ impl Message for ProduceResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 9;
         let mut it = ProduceResponse::default();
-        it.responses = reader.array(flexible, |reader| TopicProduceResponse::decode(reader, version))?;
+        it.responses = reader.array(flexible, 3, |reader| TopicProduceResponse::decode(reader, version))?;
         it.throttle_time_ms = reader.i32()?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
@@ -48,7 +48,7 @@ impl Message for ProduceResponse {
                 match tag {
                     0 if version >= 10 => {
                         it.node_endpoints =
-                            field.array(flexible, |reader| NodeEndpoint::decode(reader, version))?;
+                            field.array(flexible, 11, |reader| NodeEndpoint::decode(reader, version))?;
                         field.finish()?;
                     }
                     _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -168,7 +168,7 @@ impl TopicProduceResponse {
             it.topic_id = reader.uuid()?;
         }
         it.partition_responses =
-            reader.array(flexible, |reader| PartitionProduceResponse::decode(reader, version))?;
+            reader.array(flexible, 22, |reader| PartitionProduceResponse::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -362,7 +362,7 @@ impl PartitionProduceResponse {
         }
         if version >= 8 {
             it.record_errors =
-                reader.array(flexible, |reader| BatchIndexAndErrorMessage::decode(reader, version))?;
+                reader.array(flexible, 6, |reader| BatchIndexAndErrorMessage::decode(reader, version))?;
         }
         if version >= 8 {
             it.error_message = reader.nullable_string(flexible)?;

@@ -30,7 +30,7 @@ impl Message for ReadShareGroupStateResponse {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadShareGroupStateResponse::default();
-        it.results = reader.array(true, |reader| ReadStateResult::decode(reader, version))?;
+        it.results = reader.array(true, 18, |reader| ReadStateResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -69,7 +69,7 @@ impl ReadStateResult {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadStateResult::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionResult::decode(reader, version))?;
+        it.partitions = reader.array(true, 21, |reader| PartitionResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -130,7 +130,7 @@ impl PartitionResult {
         it.error_message = reader.nullable_string(true)?;
         it.state_epoch = reader.i32()?;
         it.start_offset = reader.i64()?;
-        it.state_batches = reader.array(true, |reader| StateBatch::decode(reader, version))?;
+        it.state_batches = reader.array(true, 20, |reader| StateBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -37,7 +37,7 @@ impl Message for ReadShareGroupStateSummaryRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadShareGroupStateSummaryRequest::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader.array(true, |reader| ReadStateSummaryData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| ReadStateSummaryData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -81,7 +81,7 @@ impl ReadStateSummaryData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadStateSummaryData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 9, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -30,7 +30,7 @@ impl Message for ReadShareGroupStateSummaryResponse {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadShareGroupStateSummaryResponse::default();
-        it.results = reader.array(true, |reader| ReadStateSummaryResult::decode(reader, version))?;
+        it.results = reader.array(true, 18, |reader| ReadStateSummaryResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -73,7 +73,7 @@ impl ReadStateSummaryResult {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ReadStateSummaryResult::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionResult::decode(reader, version))?;
+        it.partitions = reader.array(true, 24, |reader| PartitionResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

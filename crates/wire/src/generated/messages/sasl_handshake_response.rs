@@ -31,7 +31,7 @@ impl Message for SaslHandshakeResponse {
     fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = SaslHandshakeResponse::default();
         it.error_code = reader.i16()?;
-        it.mechanisms = reader.array(false, |reader| reader.string(false))?;
+        it.mechanisms = reader.array(false, 2, |reader| reader.string(false))?;
         Ok(it)
     }
 

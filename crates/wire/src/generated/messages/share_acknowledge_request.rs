@@ -51,7 +51,7 @@ impl Message for ShareAcknowledgeRequest {
         if version >= 2 {
             it.is_renew_ack = reader.bool()?;
         }
-        it.topics = reader.array(true, |reader| AcknowledgeTopic::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| AcknowledgeTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -103,7 +103,7 @@ impl AcknowledgeTopic {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = AcknowledgeTopic::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| AcknowledgePartition::decode(reader, version))?;
+        it.partitions = reader.array(true, 6, |reader| AcknowledgePartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -149,7 +149,7 @@ impl AcknowledgePartition {
         let mut it = AcknowledgePartition::default();
         it.partition_index = reader.i32()?;
         it.acknowledgement_batches =
-            reader.array(true, |reader| AcknowledgementBatch::decode(reader, version))?;
+            reader.array(true, 18, |reader| AcknowledgementBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -198,7 +198,7 @@ impl AcknowledgementBatch {
         let mut it = AcknowledgementBatch::default();
         it.first_offset = reader.i64()?;
         it.last_offset = reader.i64()?;
-        it.acknowledge_types = reader.array(true, |reader| reader.i8())?;
+        it.acknowledge_types = reader.array(true, 1, |reader| reader.i8())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -54,8 +54,9 @@ impl Message for ShareAcknowledgeResponse {
         if version >= 2 {
             it.acquisition_lock_timeout_ms = reader.i32()?;
         }
-        it.responses = reader.array(true, |reader| ShareAcknowledgeTopicResponse::decode(reader, version))?;
-        it.node_endpoints = reader.array(true, |reader| NodeEndpoint::decode(reader, version))?;
+        it.responses =
+            reader.array(true, 18, |reader| ShareAcknowledgeTopicResponse::decode(reader, version))?;
+        it.node_endpoints = reader.array(true, 11, |reader| NodeEndpoint::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -105,7 +106,7 @@ impl ShareAcknowledgeTopicResponse {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareAcknowledgeTopicResponse::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 17, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -80,8 +80,9 @@ impl Message for ShareFetchRequest {
         if version >= 2 {
             it.is_renew_ack = reader.bool()?;
         }
-        it.topics = reader.array(true, |reader| FetchTopic::decode(reader, version))?;
-        it.forgotten_topics_data = reader.array(true, |reader| ForgottenTopic::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| FetchTopic::decode(reader, version))?;
+        it.forgotten_topics_data =
+            reader.array(true, 18, |reader| ForgottenTopic::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -139,7 +140,7 @@ impl FetchTopic {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = FetchTopic::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| FetchPartition::decode(reader, version))?;
+        it.partitions = reader.array(true, 6, |reader| FetchPartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -180,7 +181,7 @@ impl ForgottenTopic {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ForgottenTopic::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -229,7 +230,7 @@ impl FetchPartition {
         let mut it = FetchPartition::default();
         it.partition_index = reader.i32()?;
         it.acknowledgement_batches =
-            reader.array(true, |reader| AcknowledgementBatch::decode(reader, version))?;
+            reader.array(true, 18, |reader| AcknowledgementBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -278,7 +279,7 @@ impl AcknowledgementBatch {
         let mut it = AcknowledgementBatch::default();
         it.first_offset = reader.i64()?;
         it.last_offset = reader.i64()?;
-        it.acknowledge_types = reader.array(true, |reader| reader.i8())?;
+        it.acknowledge_types = reader.array(true, 1, |reader| reader.i8())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

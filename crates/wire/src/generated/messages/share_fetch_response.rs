@@ -53,8 +53,9 @@ impl Message for ShareFetchResponse {
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         it.acquisition_lock_timeout_ms = reader.i32()?;
-        it.responses = reader.array(true, |reader| ShareFetchableTopicResponse::decode(reader, version))?;
-        it.node_endpoints = reader.array(true, |reader| NodeEndpoint::decode(reader, version))?;
+        it.responses =
+            reader.array(true, 18, |reader| ShareFetchableTopicResponse::decode(reader, version))?;
+        it.node_endpoints = reader.array(true, 11, |reader| NodeEndpoint::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -156,7 +157,7 @@ impl ShareFetchableTopicResponse {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareFetchableTopicResponse::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 22, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -331,7 +332,7 @@ impl PartitionData {
         it.acknowledge_error_message = reader.nullable_string(true)?;
         it.current_leader = LeaderIdAndEpoch::decode(reader, version)?;
         it.records = if false { reader.nullable_bytes(true)? } else { Some(reader.bytes(true)?) };
-        it.acquired_records = reader.array(true, |reader| AcquiredRecords::decode(reader, version))?;
+        it.acquired_records = reader.array(true, 19, |reader| AcquiredRecords::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -37,7 +37,7 @@ impl Message for ShareGroupDescribeResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareGroupDescribeResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.groups = reader.array(true, |reader| DescribedGroup::decode(reader, version))?;
+        it.groups = reader.array(true, 20, |reader| DescribedGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -85,7 +85,7 @@ impl TopicPartitions {
         let mut it = TopicPartitions::default();
         it.topic_id = reader.uuid()?;
         it.topic_name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -127,7 +127,7 @@ impl Assignment {
     /// Reads the structure in the layout of a version.
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Assignment::default();
-        it.topic_partitions = reader.array(true, |reader| TopicPartitions::decode(reader, version))?;
+        it.topic_partitions = reader.array(true, 19, |reader| TopicPartitions::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -198,7 +198,7 @@ impl DescribedGroup {
         it.group_epoch = reader.i32()?;
         it.assignment_epoch = reader.i32()?;
         it.assignor_name = reader.string(true)?;
-        it.members = reader.array(true, |reader| Member::decode(reader, version))?;
+        it.members = reader.array(true, 12, |reader| Member::decode(reader, version))?;
         it.authorized_operations = reader.i32()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -270,7 +270,7 @@ impl Member {
         it.member_epoch = reader.i32()?;
         it.client_id = reader.string(true)?;
         it.client_host = reader.string(true)?;
-        it.subscribed_topic_names = reader.array(true, |reader| reader.string(true))?;
+        it.subscribed_topic_names = reader.array(true, 1, |reader| reader.string(true))?;
         it.assignment = Assignment::decode(reader, version)?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

@@ -49,7 +49,7 @@ impl Message for ShareGroupHeartbeatRequest {
         it.member_id = reader.string(true)?;
         it.member_epoch = reader.i32()?;
         it.rack_id = reader.nullable_string(true)?;
-        it.subscribed_topic_names = reader.nullable_array(true, |reader| reader.string(true))?;
+        it.subscribed_topic_names = reader.nullable_array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

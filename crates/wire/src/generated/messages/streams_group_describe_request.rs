@@ -39,7 +39,7 @@ impl Message for StreamsGroupDescribeRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupDescribeRequest::default();
-        it.group_ids = reader.array(true, |reader| reader.string(true))?;
+        it.group_ids = reader.array(true, 1, |reader| reader.string(true))?;
         it.include_authorized_operations = reader.bool()?;
         if version >= 1 {
             it.include_topology_description = reader.bool()?;

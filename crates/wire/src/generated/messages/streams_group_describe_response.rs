@@ -37,7 +37,7 @@ impl Message for StreamsGroupDescribeResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupDescribeResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.groups = reader.array(true, |reader| DescribedGroup::decode(reader, version))?;
+        it.groups = reader.array(true, 20, |reader| DescribedGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -174,9 +174,9 @@ impl Assignment {
     /// Reads the structure in the layout of a version.
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Assignment::default();
-        it.active_tasks = reader.array(true, |reader| TaskIds::decode(reader, version))?;
-        it.standby_tasks = reader.array(true, |reader| TaskIds::decode(reader, version))?;
-        it.warmup_tasks = reader.array(true, |reader| TaskIds::decode(reader, version))?;
+        it.active_tasks = reader.array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.standby_tasks = reader.array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.warmup_tasks = reader.array(true, 3, |reader| TaskIds::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -218,7 +218,7 @@ impl TaskIds {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TaskIds::default();
         it.subtopology_id = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -315,7 +315,7 @@ impl TopicInfo {
         it.name = reader.string(true)?;
         it.partitions = reader.i32()?;
         it.replication_factor = reader.i16()?;
-        it.topic_configs = reader.array(true, |reader| KeyValue::decode(reader, version))?;
+        it.topic_configs = reader.array(true, 3, |reader| KeyValue::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -362,9 +362,9 @@ impl TopologyDescription {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopologyDescription::default();
         it.subtopologies =
-            reader.array(true, |reader| TopologyDescriptionSubtopology::decode(reader, version))?;
+            reader.array(true, 3, |reader| TopologyDescriptionSubtopology::decode(reader, version))?;
         it.global_stores =
-            reader.array(true, |reader| TopologyDescriptionGlobalStore::decode(reader, version))?;
+            reader.array(true, 15, |reader| TopologyDescriptionGlobalStore::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -409,7 +409,7 @@ impl TopologyDescriptionSubtopology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopologyDescriptionSubtopology::default();
         it.subtopology_id = reader.string(true)?;
-        it.nodes = reader.array(true, |reader| TopologyDescriptionNode::decode(reader, version))?;
+        it.nodes = reader.array(true, 7, |reader| TopologyDescriptionNode::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -467,10 +467,10 @@ impl TopologyDescriptionNode {
         let mut it = TopologyDescriptionNode::default();
         it.name = reader.string(true)?;
         it.node_type = reader.i8()?;
-        it.source_topics = reader.array(true, |reader| reader.string(true))?;
+        it.source_topics = reader.array(true, 1, |reader| reader.string(true))?;
         it.sink_topic = reader.nullable_string(true)?;
-        it.stores = reader.array(true, |reader| reader.string(true))?;
-        it.successors = reader.array(true, |reader| reader.string(true))?;
+        it.stores = reader.array(true, 1, |reader| reader.string(true))?;
+        it.successors = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -600,7 +600,7 @@ impl DescribedGroup {
         it.group_epoch = reader.i32()?;
         it.assignment_epoch = reader.i32()?;
         it.topology = if reader.is_present()? { Some(Topology::decode(reader, version)?) } else { None };
-        it.members = reader.array(true, |reader| Member::decode(reader, version))?;
+        it.members = reader.array(true, 28, |reader| Member::decode(reader, version))?;
         it.authorized_operations = reader.i32()?;
         if version >= 1 {
             it.topology_description =
@@ -694,7 +694,7 @@ impl Topology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Topology::default();
         it.epoch = reader.i32()?;
-        it.subtopologies = reader.nullable_array(true, |reader| Subtopology::decode(reader, version))?;
+        it.subtopologies = reader.nullable_array(true, 6, |reader| Subtopology::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -787,9 +787,9 @@ impl Member {
         it.topology_epoch = reader.i32()?;
         it.process_id = reader.string(true)?;
         it.user_endpoint = if reader.is_present()? { Some(Endpoint::decode(reader, version)?) } else { None };
-        it.client_tags = reader.array(true, |reader| KeyValue::decode(reader, version))?;
-        it.task_offsets = reader.array(true, |reader| TaskOffset::decode(reader, version))?;
-        it.task_end_offsets = reader.array(true, |reader| TaskOffset::decode(reader, version))?;
+        it.client_tags = reader.array(true, 3, |reader| KeyValue::decode(reader, version))?;
+        it.task_offsets = reader.array(true, 14, |reader| TaskOffset::decode(reader, version))?;
+        it.task_end_offsets = reader.array(true, 14, |reader| TaskOffset::decode(reader, version))?;
         it.assignment = Assignment::decode(reader, version)?;
         it.target_assignment = Assignment::decode(reader, version)?;
         it.is_classic = reader.bool()?;
@@ -865,10 +865,10 @@ impl Subtopology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Subtopology::default();
         it.subtopology_id = reader.string(true)?;
-        it.source_topics = reader.array(true, |reader| reader.string(true))?;
-        it.repartition_sink_topics = reader.array(true, |reader| reader.string(true))?;
-        it.state_changelog_topics = reader.array(true, |reader| TopicInfo::decode(reader, version))?;
-        it.repartition_source_topics = reader.array(true, |reader| TopicInfo::decode(reader, version))?;
+        it.source_topics = reader.array(true, 1, |reader| reader.string(true))?;
+        it.repartition_sink_topics = reader.array(true, 1, |reader| reader.string(true))?;
+        it.state_changelog_topics = reader.array(true, 9, |reader| TopicInfo::decode(reader, version))?;
+        it.repartition_source_topics = reader.array(true, 9, |reader| TopicInfo::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

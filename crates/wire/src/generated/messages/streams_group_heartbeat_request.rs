@@ -89,14 +89,15 @@ impl Message for StreamsGroupHeartbeatRequest {
         it.rack_id = reader.nullable_string(true)?;
         it.rebalance_timeout_ms = reader.i32()?;
         it.topology = if reader.is_present()? { Some(Topology::decode(reader, version)?) } else { None };
-        it.active_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
-        it.standby_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
-        it.warmup_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
+        it.active_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.standby_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.warmup_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
         it.process_id = reader.nullable_string(true)?;
         it.user_endpoint = if reader.is_present()? { Some(Endpoint::decode(reader, version)?) } else { None };
-        it.client_tags = reader.nullable_array(true, |reader| KeyValue::decode(reader, version))?;
-        it.task_offsets = reader.nullable_array(true, |reader| TaskOffset::decode(reader, version))?;
-        it.task_end_offsets = reader.nullable_array(true, |reader| TaskOffset::decode(reader, version))?;
+        it.client_tags = reader.nullable_array(true, 3, |reader| KeyValue::decode(reader, version))?;
+        it.task_offsets = reader.nullable_array(true, 14, |reader| TaskOffset::decode(reader, version))?;
+        it.task_end_offsets =
+            reader.nullable_array(true, 14, |reader| TaskOffset::decode(reader, version))?;
         it.shutdown_application = reader.bool()?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
@@ -220,7 +221,7 @@ impl TopicInfo {
         it.name = reader.string(true)?;
         it.partitions = reader.i32()?;
         it.replication_factor = reader.i16()?;
-        it.topic_configs = reader.array(true, |reader| KeyValue::decode(reader, version))?;
+        it.topic_configs = reader.array(true, 3, |reader| KeyValue::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -354,7 +355,7 @@ impl TaskIds {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TaskIds::default();
         it.subtopology_id = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -398,7 +399,7 @@ impl Topology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Topology::default();
         it.epoch = reader.i32()?;
-        it.subtopologies = reader.array(true, |reader| Subtopology::decode(reader, version))?;
+        it.subtopologies = reader.array(true, 8, |reader| Subtopology::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -458,12 +459,12 @@ impl Subtopology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Subtopology::default();
         it.subtopology_id = reader.string(true)?;
-        it.source_topics = reader.array(true, |reader| reader.string(true))?;
-        it.source_topic_regex = reader.array(true, |reader| reader.string(true))?;
-        it.state_changelog_topics = reader.array(true, |reader| TopicInfo::decode(reader, version))?;
-        it.repartition_sink_topics = reader.array(true, |reader| reader.string(true))?;
-        it.repartition_source_topics = reader.array(true, |reader| TopicInfo::decode(reader, version))?;
-        it.copartition_groups = reader.array(true, |reader| CopartitionGroup::decode(reader, version))?;
+        it.source_topics = reader.array(true, 1, |reader| reader.string(true))?;
+        it.source_topic_regex = reader.array(true, 1, |reader| reader.string(true))?;
+        it.state_changelog_topics = reader.array(true, 9, |reader| TopicInfo::decode(reader, version))?;
+        it.repartition_sink_topics = reader.array(true, 1, |reader| reader.string(true))?;
+        it.repartition_source_topics = reader.array(true, 9, |reader| TopicInfo::decode(reader, version))?;
+        it.copartition_groups = reader.array(true, 4, |reader| CopartitionGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -515,9 +516,9 @@ impl CopartitionGroup {
     /// Reads the structure in the layout of a version.
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = CopartitionGroup::default();
-        it.source_topics = reader.array(true, |reader| reader.i16())?;
-        it.source_topic_regex = reader.array(true, |reader| reader.i16())?;
-        it.repartition_source_topics = reader.array(true, |reader| reader.i16())?;
+        it.source_topics = reader.array(true, 2, |reader| reader.i16())?;
+        it.source_topic_regex = reader.array(true, 2, |reader| reader.i16())?;
+        it.repartition_source_topics = reader.array(true, 2, |reader| reader.i16())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

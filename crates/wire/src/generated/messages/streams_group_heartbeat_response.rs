@@ -91,16 +91,16 @@ impl Message for StreamsGroupHeartbeatResponse {
         if version >= 1 {
             it.acceptable_recovery_lag = reader.i64()?;
         }
-        it.status = reader.nullable_array(true, |reader| Status::decode(reader, version))?;
-        it.active_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
-        it.standby_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
-        it.warmup_tasks = reader.nullable_array(true, |reader| TaskIds::decode(reader, version))?;
+        it.status = reader.nullable_array(true, 3, |reader| Status::decode(reader, version))?;
+        it.active_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.standby_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
+        it.warmup_tasks = reader.nullable_array(true, 3, |reader| TaskIds::decode(reader, version))?;
         if version >= 1 {
             it.topology_description_required = reader.bool()?;
         }
         it.endpoint_information_epoch = reader.i32()?;
         it.partitions_by_user_endpoint =
-            reader.nullable_array(true, |reader| EndpointToPartitions::decode(reader, version))?;
+            reader.nullable_array(true, 7, |reader| EndpointToPartitions::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -218,7 +218,7 @@ impl TopicPartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicPartition::default();
         it.topic = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -262,7 +262,7 @@ impl TaskIds {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = TaskIds::default();
         it.subtopology_id = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -354,8 +354,8 @@ impl EndpointToPartitions {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = EndpointToPartitions::default();
         it.user_endpoint = Endpoint::decode(reader, version)?;
-        it.active_partitions = reader.array(true, |reader| TopicPartition::decode(reader, version))?;
-        it.standby_partitions = reader.array(true, |reader| TopicPartition::decode(reader, version))?;
+        it.active_partitions = reader.array(true, 3, |reader| TopicPartition::decode(reader, version))?;
+        it.standby_partitions = reader.array(true, 3, |reader| TopicPartition::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

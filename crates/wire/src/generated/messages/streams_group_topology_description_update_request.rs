@@ -91,9 +91,9 @@ impl TopologyDescription {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopologyDescription::default();
         it.subtopologies =
-            reader.array(true, |reader| TopologyDescriptionSubtopology::decode(reader, version))?;
+            reader.array(true, 3, |reader| TopologyDescriptionSubtopology::decode(reader, version))?;
         it.global_stores =
-            reader.array(true, |reader| TopologyDescriptionGlobalStore::decode(reader, version))?;
+            reader.array(true, 15, |reader| TopologyDescriptionGlobalStore::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -138,7 +138,7 @@ impl TopologyDescriptionSubtopology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopologyDescriptionSubtopology::default();
         it.subtopology_id = reader.string(true)?;
-        it.nodes = reader.array(true, |reader| TopologyDescriptionNode::decode(reader, version))?;
+        it.nodes = reader.array(true, 7, |reader| TopologyDescriptionNode::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -196,10 +196,10 @@ impl TopologyDescriptionNode {
         let mut it = TopologyDescriptionNode::default();
         it.name = reader.string(true)?;
         it.node_type = reader.i8()?;
-        it.source_topics = reader.array(true, |reader| reader.string(true))?;
+        it.source_topics = reader.array(true, 1, |reader| reader.string(true))?;
         it.sink_topic = reader.nullable_string(true)?;
-        it.stores = reader.array(true, |reader| reader.string(true))?;
-        it.successors = reader.array(true, |reader| reader.string(true))?;
+        it.stores = reader.array(true, 1, |reader| reader.string(true))?;
+        it.successors = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

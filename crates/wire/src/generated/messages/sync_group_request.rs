@@ -66,7 +66,7 @@ impl Message for SyncGroupRequest {
             it.protocol_name = reader.nullable_string(flexible)?;
         }
         it.assignments =
-            reader.array(flexible, |reader| SyncGroupRequestAssignment::decode(reader, version))?;
+            reader.array(flexible, 3, |reader| SyncGroupRequestAssignment::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

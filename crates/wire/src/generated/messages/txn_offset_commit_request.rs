@@ -68,7 +68,8 @@ impl Message for TxnOffsetCommitRequest {
         if version >= 3 {
             it.group_instance_id = reader.nullable_string(flexible)?;
         }
-        it.topics = reader.array(flexible, |reader| TxnOffsetCommitRequestTopic::decode(reader, version))?;
+        it.topics =
+            reader.array(flexible, 3, |reader| TxnOffsetCommitRequestTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -159,7 +160,7 @@ impl TxnOffsetCommitRequestTopic {
             it.topic_id = reader.uuid()?;
         }
         it.partitions =
-            reader.array(flexible, |reader| TxnOffsetCommitRequestPartition::decode(reader, version))?;
+            reader.array(flexible, 14, |reader| TxnOffsetCommitRequestPartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

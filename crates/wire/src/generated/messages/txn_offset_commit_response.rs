@@ -34,7 +34,8 @@ impl Message for TxnOffsetCommitResponse {
         let flexible = version >= 3;
         let mut it = TxnOffsetCommitResponse::default();
         it.throttle_time_ms = reader.i32()?;
-        it.topics = reader.array(flexible, |reader| TxnOffsetCommitResponseTopic::decode(reader, version))?;
+        it.topics =
+            reader.array(flexible, 3, |reader| TxnOffsetCommitResponseTopic::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -98,7 +99,7 @@ impl TxnOffsetCommitResponseTopic {
             it.topic_id = reader.uuid()?;
         }
         it.partitions =
-            reader.array(flexible, |reader| TxnOffsetCommitResponsePartition::decode(reader, version))?;
+            reader.array(flexible, 6, |reader| TxnOffsetCommitResponsePartition::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -40,7 +40,7 @@ impl Message for UpdateFeaturesRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = UpdateFeaturesRequest::default();
         it.timeout_ms = reader.i32()?;
-        it.feature_updates = reader.array(true, |reader| FeatureUpdateKey::decode(reader, version))?;
+        it.feature_updates = reader.array(true, 5, |reader| FeatureUpdateKey::decode(reader, version))?;
         if version >= 1 {
             it.validate_only = reader.bool()?;
         }

@@ -46,7 +46,7 @@ impl Message for UpdateFeaturesResponse {
         it.error_code = reader.i16()?;
         it.error_message = reader.nullable_string(true)?;
         if version <= 1 {
-            it.results = reader.array(true, |reader| UpdatableFeatureResult::decode(reader, version))?;
+            it.results = reader.array(true, 5, |reader| UpdatableFeatureResult::decode(reader, version))?;
         }
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

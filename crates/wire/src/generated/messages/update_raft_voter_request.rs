@@ -52,7 +52,7 @@ impl Message for UpdateRaftVoterRequest {
         it.current_leader_epoch = reader.i32()?;
         it.voter_id = reader.i32()?;
         it.voter_directory_id = reader.uuid()?;
-        it.listeners = reader.array(true, |reader| Listener::decode(reader, version))?;
+        it.listeners = reader.array(true, 5, |reader| Listener::decode(reader, version))?;
         it.k_raft_version_feature = KRaftVersionFeature::decode(reader, version)?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

@@ -40,12 +40,13 @@ impl Message for VoteResponse {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = VoteResponse::default();
         it.error_code = reader.i16()?;
-        it.topics = reader.array(true, |reader| TopicData::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| TopicData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 if version >= 1 => {
-                    it.node_endpoints = field.array(true, |reader| NodeEndpoint::decode(reader, version))?;
+                    it.node_endpoints =
+                        field.array(true, 8, |reader| NodeEndpoint::decode(reader, version))?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -101,7 +102,7 @@ impl TopicData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = TopicData::default();
         it.topic_name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 16, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

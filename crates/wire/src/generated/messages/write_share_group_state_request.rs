@@ -37,7 +37,7 @@ impl Message for WriteShareGroupStateRequest {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteShareGroupStateRequest::default();
         it.group_id = reader.string(true)?;
-        it.topics = reader.array(true, |reader| WriteStateData::decode(reader, version))?;
+        it.topics = reader.array(true, 18, |reader| WriteStateData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -77,7 +77,7 @@ impl WriteStateData {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteStateData::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionData::decode(reader, version))?;
+        it.partitions = reader.array(true, 22, |reader| PartitionData::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -140,7 +140,7 @@ impl PartitionData {
         if version >= 1 {
             it.delivery_complete_count = reader.i32()?;
         }
-        it.state_batches = reader.array(true, |reader| StateBatch::decode(reader, version))?;
+        it.state_batches = reader.array(true, 20, |reader| StateBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

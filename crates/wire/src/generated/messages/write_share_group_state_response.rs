@@ -30,7 +30,7 @@ impl Message for WriteShareGroupStateResponse {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteShareGroupStateResponse::default();
-        it.results = reader.array(true, |reader| WriteStateResult::decode(reader, version))?;
+        it.results = reader.array(true, 18, |reader| WriteStateResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -69,7 +69,7 @@ impl WriteStateResult {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteStateResult::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| PartitionResult::decode(reader, version))?;
+        it.partitions = reader.array(true, 8, |reader| PartitionResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -30,7 +30,7 @@ impl Message for WriteTxnMarkersRequest {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteTxnMarkersRequest::default();
-        it.markers = reader.array(true, |reader| WritableTxnMarker::decode(reader, version))?;
+        it.markers = reader.array(true, 17, |reader| WritableTxnMarker::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -87,7 +87,7 @@ impl WritableTxnMarker {
         it.producer_id = reader.i64()?;
         it.producer_epoch = reader.i16()?;
         it.transaction_result = reader.bool()?;
-        it.topics = reader.array(true, |reader| WritableTxnMarkerTopic::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| WritableTxnMarkerTopic::decode(reader, version))?;
         it.coordinator_epoch = reader.i32()?;
         if version >= 2 {
             it.transaction_version = reader.i8()?;
@@ -142,7 +142,7 @@ impl WritableTxnMarkerTopic {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = WritableTxnMarkerTopic::default();
         it.name = reader.string(true)?;
-        it.partition_indexes = reader.array(true, |reader| reader.i32())?;
+        it.partition_indexes = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

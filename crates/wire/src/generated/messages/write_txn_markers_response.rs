@@ -30,7 +30,7 @@ impl Message for WriteTxnMarkersResponse {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WriteTxnMarkersResponse::default();
-        it.markers = reader.array(true, |reader| WritableTxnMarkerResult::decode(reader, version))?;
+        it.markers = reader.array(true, 10, |reader| WritableTxnMarkerResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -69,7 +69,7 @@ impl WritableTxnMarkerResult {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = WritableTxnMarkerResult::default();
         it.producer_id = reader.i64()?;
-        it.topics = reader.array(true, |reader| WritableTxnMarkerTopicResult::decode(reader, version))?;
+        it.topics = reader.array(true, 3, |reader| WritableTxnMarkerTopicResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -115,7 +115,7 @@ impl WritableTxnMarkerTopicResult {
         let mut it = WritableTxnMarkerTopicResult::default();
         it.name = reader.string(true)?;
         it.partitions =
-            reader.array(true, |reader| WritableTxnMarkerPartitionResult::decode(reader, version))?;
+            reader.array(true, 7, |reader| WritableTxnMarkerPartitionResult::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -32,7 +32,7 @@ impl Message for ConsumerProtocolAssignment {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerProtocolAssignment::default();
         it.assigned_partitions = reader
-            .array(false, |reader| ConsumerProtocolAssignmentTopicPartition::decode(reader, version))?;
+            .array(false, 6, |reader| ConsumerProtocolAssignmentTopicPartition::decode(reader, version))?;
         it.user_data = reader.nullable_bytes(false)?;
         Ok(it)
     }
@@ -64,7 +64,7 @@ impl ConsumerProtocolAssignmentTopicPartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerProtocolAssignmentTopicPartition::default();
         it.topic = reader.string(false)?;
-        it.partitions = reader.array(false, |reader| reader.i32())?;
+        it.partitions = reader.array(false, 4, |reader| reader.i32())?;
         Ok(it)
     }
 
@@ -117,11 +117,12 @@ impl Message for ConsumerProtocolSubscription {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerProtocolSubscription::default();
-        it.topics = reader.array(false, |reader| reader.string(false))?;
+        it.topics = reader.array(false, 2, |reader| reader.string(false))?;
         it.user_data = reader.nullable_bytes(false)?;
         if version >= 1 {
-            it.owned_partitions = reader
-                .array(false, |reader| ConsumerProtocolSubscriptionTopicPartition::decode(reader, version))?;
+            it.owned_partitions = reader.array(false, 6, |reader| {
+                ConsumerProtocolSubscriptionTopicPartition::decode(reader, version)
+            })?;
         }
         if version >= 2 {
             it.generation_id = reader.i32()?;
@@ -168,7 +169,7 @@ impl ConsumerProtocolSubscriptionTopicPartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerProtocolSubscriptionTopicPartition::default();
         it.topic = reader.string(false)?;
-        it.partitions = reader.array(false, |reader| reader.i32())?;
+        it.partitions = reader.array(false, 4, |reader| reader.i32())?;
         Ok(it)
     }
 

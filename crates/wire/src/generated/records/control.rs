@@ -261,8 +261,8 @@ impl Message for LeaderChangeMessage {
         let mut it = LeaderChangeMessage::default();
         it.version = reader.i16()?;
         it.leader_id = reader.i32()?;
-        it.voters = reader.array(true, |reader| LeaderChangeVoter::decode(reader, version))?;
-        it.granting_voters = reader.array(true, |reader| LeaderChangeVoter::decode(reader, version))?;
+        it.voters = reader.array(true, 5, |reader| LeaderChangeVoter::decode(reader, version))?;
+        it.granting_voters = reader.array(true, 5, |reader| LeaderChangeVoter::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -454,7 +454,7 @@ impl Message for VotersRecord {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = VotersRecord::default();
         it.version = reader.i16()?;
-        it.voters = reader.array(true, |reader| VotersVoter::decode(reader, version))?;
+        it.voters = reader.array(true, 27, |reader| VotersVoter::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -505,7 +505,7 @@ impl VotersVoter {
         let mut it = VotersVoter::default();
         it.voter_id = reader.i32()?;
         it.voter_directory_id = reader.uuid()?;
-        it.endpoints = reader.array(true, |reader| Endpoint::decode(reader, version))?;
+        it.endpoints = reader.array(true, 5, |reader| Endpoint::decode(reader, version))?;
         it.k_raft_version_feature = KRaftVersionFeature::decode(reader, version)?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

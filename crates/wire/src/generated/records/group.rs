@@ -318,7 +318,7 @@ impl Message for GroupMetadataValue {
         if version >= 2 {
             it.current_state_timestamp = reader.i64()?;
         }
-        it.members = reader.array(flexible, |reader| MemberMetadata::decode(reader, version))?;
+        it.members = reader.array(flexible, 15, |reader| MemberMetadata::decode(reader, version))?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;
@@ -595,7 +595,7 @@ impl Message for ConsumerGroupPartitionMetadataValue {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupPartitionMetadataValue::default();
-        it.topics = reader.array(true, |reader| TopicMetadata::decode(reader, version))?;
+        it.topics = reader.array(true, 23, |reader| TopicMetadata::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -646,7 +646,7 @@ impl TopicMetadata {
         it.topic_id = reader.uuid()?;
         it.topic_name = reader.string(true)?;
         it.num_partitions = reader.i32()?;
-        it.partition_metadata = reader.array(true, |reader| PartitionMetadata::decode(reader, version))?;
+        it.partition_metadata = reader.array(true, 6, |reader| PartitionMetadata::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -689,7 +689,7 @@ impl PartitionMetadata {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = PartitionMetadata::default();
         it.partition = reader.i32()?;
-        it.racks = reader.array(true, |reader| reader.string(true))?;
+        it.racks = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -803,7 +803,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
         it.rack_id = reader.nullable_string(true)?;
         it.client_id = reader.string(true)?;
         it.client_host = reader.string(true)?;
-        it.subscribed_topic_names = reader.array(true, |reader| reader.string(true))?;
+        it.subscribed_topic_names = reader.array(true, 1, |reader| reader.string(true))?;
         it.subscribed_topic_regex = reader.nullable_string(true)?;
         it.rebalance_timeout_ms = reader.i32()?;
         it.server_assignor = reader.nullable_string(true)?;
@@ -883,7 +883,7 @@ impl ClassicMemberMetadata {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ClassicMemberMetadata::default();
         it.session_timeout_ms = reader.i32()?;
-        it.supported_protocols = reader.array(true, |reader| ClassicProtocol::decode(reader, version))?;
+        it.supported_protocols = reader.array(true, 3, |reader| ClassicProtocol::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1109,7 +1109,7 @@ impl Message for ConsumerGroupTargetAssignmentMemberValue {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupTargetAssignmentMemberValue::default();
-        it.topic_partitions = reader.array(true, |reader| {
+        it.topic_partitions = reader.array(true, 18, |reader| {
             ConsumerGroupTargetAssignmentMemberTopicPartition::decode(reader, version)
         })?;
         for _ in 0..reader.tagged_field_count()? {
@@ -1154,7 +1154,7 @@ impl ConsumerGroupTargetAssignmentMemberTopicPartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupTargetAssignmentMemberTopicPartition::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1258,10 +1258,10 @@ impl Message for ConsumerGroupCurrentMemberAssignmentValue {
         it.member_epoch = reader.i32()?;
         it.previous_member_epoch = reader.i32()?;
         it.state = reader.i8()?;
-        it.assigned_partitions = reader.array(true, |reader| {
+        it.assigned_partitions = reader.array(true, 18, |reader| {
             ConsumerGroupCurrentMemberAssignmentTopicPartitions::decode(reader, version)
         })?;
-        it.partitions_pending_revocation = reader.array(true, |reader| {
+        it.partitions_pending_revocation = reader.array(true, 18, |reader| {
             ConsumerGroupCurrentMemberAssignmentTopicPartitions::decode(reader, version)
         })?;
         for _ in 0..reader.tagged_field_count()? {
@@ -1313,12 +1313,12 @@ impl ConsumerGroupCurrentMemberAssignmentTopicPartitions {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupCurrentMemberAssignmentTopicPartitions::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 => {
-                    it.assignment_epochs = field.nullable_array(true, |reader| reader.i32())?;
+                    it.assignment_epochs = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -1433,7 +1433,7 @@ impl Message for ShareGroupMemberMetadataValue {
         it.rack_id = reader.nullable_string(true)?;
         it.client_id = reader.string(true)?;
         it.client_host = reader.string(true)?;
-        it.subscribed_topic_names = reader.array(true, |reader| reader.string(true))?;
+        it.subscribed_topic_names = reader.array(true, 1, |reader| reader.string(true))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1700,8 +1700,9 @@ impl Message for ShareGroupTargetAssignmentMemberValue {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareGroupTargetAssignmentMemberValue::default();
-        it.topic_partitions = reader
-            .array(true, |reader| ShareGroupTargetAssignmentMemberTopicPartition::decode(reader, version))?;
+        it.topic_partitions = reader.array(true, 18, |reader| {
+            ShareGroupTargetAssignmentMemberTopicPartition::decode(reader, version)
+        })?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1744,7 +1745,7 @@ impl ShareGroupTargetAssignmentMemberTopicPartition {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareGroupTargetAssignmentMemberTopicPartition::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1845,7 +1846,7 @@ impl Message for ShareGroupCurrentMemberAssignmentValue {
         it.member_epoch = reader.i32()?;
         it.previous_member_epoch = reader.i32()?;
         it.state = reader.i8()?;
-        it.assigned_partitions = reader.array(true, |reader| {
+        it.assigned_partitions = reader.array(true, 18, |reader| {
             ShareGroupCurrentMemberAssignmentTopicPartitions::decode(reader, version)
         })?;
         for _ in 0..reader.tagged_field_count()? {
@@ -1893,7 +1894,7 @@ impl ShareGroupCurrentMemberAssignmentTopicPartitions {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareGroupCurrentMemberAssignmentTopicPartitions::default();
         it.topic_id = reader.uuid()?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -1984,10 +1985,12 @@ impl Message for ShareGroupStatePartitionMetadataValue {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ShareGroupStatePartitionMetadataValue::default();
-        it.initializing_topics = reader.array(true, |reader| TopicPartitionsInfo::decode(reader, version))?;
-        it.initialized_topics = reader.array(true, |reader| TopicPartitionsInfo::decode(reader, version))?;
+        it.initializing_topics =
+            reader.array(true, 19, |reader| TopicPartitionsInfo::decode(reader, version))?;
+        it.initialized_topics =
+            reader.array(true, 19, |reader| TopicPartitionsInfo::decode(reader, version))?;
         it.deleting_topics = reader
-            .array(true, |reader| ShareGroupStatePartitionMetadataTopicInfo::decode(reader, version))?;
+            .array(true, 18, |reader| ShareGroupStatePartitionMetadataTopicInfo::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -2036,7 +2039,7 @@ impl TopicPartitionsInfo {
         let mut it = TopicPartitionsInfo::default();
         it.topic_id = reader.uuid()?;
         it.topic_name = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -2177,7 +2180,7 @@ impl Message for ConsumerGroupRegularExpressionValue {
 
     fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = ConsumerGroupRegularExpressionValue::default();
-        it.topics = reader.array(true, |reader| reader.string(true))?;
+        it.topics = reader.array(true, 1, |reader| reader.string(true))?;
         it.version = reader.i64()?;
         it.timestamp = reader.i64()?;
         for _ in 0..reader.tagged_field_count()? {
@@ -2286,8 +2289,8 @@ impl Message for StreamsGroupMetadataValue {
                     field.finish()?;
                 }
                 1 => {
-                    it.last_assignment_configs =
-                        field.nullable_array(true, |reader| LastAssignmentConfig::decode(reader, version))?;
+                    it.last_assignment_configs = field
+                        .nullable_array(true, 3, |reader| LastAssignmentConfig::decode(reader, version))?;
                     field.finish()?;
                 }
                 2 => {
@@ -2494,7 +2497,7 @@ impl Message for StreamsGroupMemberMetadataValue {
         it.topology_epoch = reader.i32()?;
         it.process_id = reader.string(true)?;
         it.user_endpoint = if reader.is_present()? { Some(Endpoint::decode(reader, version)?) } else { None };
-        it.client_tags = reader.array(true, |reader| KeyValue::decode(reader, version))?;
+        it.client_tags = reader.array(true, 3, |reader| KeyValue::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -2780,11 +2783,11 @@ impl Message for StreamsGroupTargetAssignmentMemberValue {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupTargetAssignmentMemberValue::default();
         it.active_tasks = reader
-            .array(true, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
         it.standby_tasks = reader
-            .array(true, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
         it.warmup_tasks = reader
-            .array(true, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupTargetAssignmentMemberTaskIds::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -2829,7 +2832,7 @@ impl StreamsGroupTargetAssignmentMemberTaskIds {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupTargetAssignmentMemberTaskIds::default();
         it.subtopology_id = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -2946,17 +2949,17 @@ impl Message for StreamsGroupCurrentMemberAssignmentValue {
         it.previous_member_epoch = reader.i32()?;
         it.state = reader.i8()?;
         it.active_tasks = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         it.standby_tasks = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         it.warmup_tasks = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         it.active_tasks_pending_revocation = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         it.standby_tasks_pending_revocation = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         it.warmup_tasks_pending_revocation = reader
-            .array(true, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
+            .array(true, 3, |reader| StreamsGroupCurrentMemberAssignmentTaskIds::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -3011,12 +3014,12 @@ impl StreamsGroupCurrentMemberAssignmentTaskIds {
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupCurrentMemberAssignmentTaskIds::default();
         it.subtopology_id = reader.string(true)?;
-        it.partitions = reader.array(true, |reader| reader.i32())?;
+        it.partitions = reader.array(true, 4, |reader| reader.i32())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 => {
-                    it.assignment_epochs = field.nullable_array(true, |reader| reader.i32())?;
+                    it.assignment_epochs = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -3115,7 +3118,7 @@ impl Message for StreamsGroupTopologyValue {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = StreamsGroupTopologyValue::default();
         it.epoch = reader.i32()?;
-        it.subtopologies = reader.array(true, |reader| Subtopology::decode(reader, version))?;
+        it.subtopologies = reader.array(true, 8, |reader| Subtopology::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -3208,7 +3211,7 @@ impl StreamsGroupTopologyTopicInfo {
         it.name = reader.string(true)?;
         it.partitions = reader.i32()?;
         it.replication_factor = reader.i16()?;
-        it.topic_configs = reader.array(true, |reader| TopicConfig::decode(reader, version))?;
+        it.topic_configs = reader.array(true, 3, |reader| TopicConfig::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -3270,14 +3273,14 @@ impl Subtopology {
     pub fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = Subtopology::default();
         it.subtopology_id = reader.string(true)?;
-        it.source_topics = reader.array(true, |reader| reader.string(true))?;
-        it.source_topic_regex = reader.array(true, |reader| reader.string(true))?;
+        it.source_topics = reader.array(true, 1, |reader| reader.string(true))?;
+        it.source_topic_regex = reader.array(true, 1, |reader| reader.string(true))?;
         it.state_changelog_topics =
-            reader.array(true, |reader| StreamsGroupTopologyTopicInfo::decode(reader, version))?;
-        it.repartition_sink_topics = reader.array(true, |reader| reader.string(true))?;
+            reader.array(true, 9, |reader| StreamsGroupTopologyTopicInfo::decode(reader, version))?;
+        it.repartition_sink_topics = reader.array(true, 1, |reader| reader.string(true))?;
         it.repartition_source_topics =
-            reader.array(true, |reader| StreamsGroupTopologyTopicInfo::decode(reader, version))?;
-        it.copartition_groups = reader.array(true, |reader| CopartitionGroup::decode(reader, version))?;
+            reader.array(true, 9, |reader| StreamsGroupTopologyTopicInfo::decode(reader, version))?;
+        it.copartition_groups = reader.array(true, 4, |reader| CopartitionGroup::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });
@@ -3329,9 +3332,9 @@ impl CopartitionGroup {
     /// Reads the structure in the layout of a version.
     pub fn decode(reader: &mut Reader, _version: i16) -> Result<Self, DecodeError> {
         let mut it = CopartitionGroup::default();
-        it.source_topics = reader.array(true, |reader| reader.i16())?;
-        it.source_topic_regex = reader.array(true, |reader| reader.i16())?;
-        it.repartition_source_topics = reader.array(true, |reader| reader.i16())?;
+        it.source_topics = reader.array(true, 2, |reader| reader.i16())?;
+        it.source_topic_regex = reader.array(true, 2, |reader| reader.i16())?;
+        it.repartition_source_topics = reader.array(true, 2, |reader| reader.i16())?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

@@ -70,8 +70,8 @@ impl Message for RegisterBrokerRecord {
         }
         it.incarnation_id = reader.uuid()?;
         it.broker_epoch = reader.i64()?;
-        it.end_points = reader.array(true, |reader| BrokerEndpoint::decode(reader, version))?;
-        it.features = reader.array(true, |reader| BrokerFeature::decode(reader, version))?;
+        it.end_points = reader.array(true, 7, |reader| BrokerEndpoint::decode(reader, version))?;
+        it.features = reader.array(true, 6, |reader| BrokerFeature::decode(reader, version))?;
         it.rack = reader.nullable_string(true)?;
         it.fenced = reader.bool()?;
         if version >= 1 {
@@ -81,11 +81,11 @@ impl Message for RegisterBrokerRecord {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 if version >= 3 => {
-                    it.log_dirs = field.array(true, |reader| reader.uuid())?;
+                    it.log_dirs = field.array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 1 if version >= 4 => {
-                    it.cordoned_log_dirs = field.nullable_array(true, |reader| reader.uuid())?;
+                    it.cordoned_log_dirs = field.nullable_array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -433,15 +433,15 @@ impl Message for PartitionRecord {
         let mut it = PartitionRecord::default();
         it.partition_id = reader.i32()?;
         it.topic_id = reader.uuid()?;
-        it.replicas = reader.array(true, |reader| reader.i32())?;
-        it.isr = reader.array(true, |reader| reader.i32())?;
-        it.removing_replicas = reader.array(true, |reader| reader.i32())?;
-        it.adding_replicas = reader.array(true, |reader| reader.i32())?;
+        it.replicas = reader.array(true, 4, |reader| reader.i32())?;
+        it.isr = reader.array(true, 4, |reader| reader.i32())?;
+        it.removing_replicas = reader.array(true, 4, |reader| reader.i32())?;
+        it.adding_replicas = reader.array(true, 4, |reader| reader.i32())?;
         it.leader = reader.i32()?;
         it.leader_epoch = reader.i32()?;
         it.partition_epoch = reader.i32()?;
         if version >= 1 {
-            it.directories = reader.array(true, |reader| reader.uuid())?;
+            it.directories = reader.array(true, 16, |reader| reader.uuid())?;
         }
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
@@ -451,11 +451,11 @@ impl Message for PartitionRecord {
                     field.finish()?;
                 }
                 1 if version >= 2 => {
-                    it.eligible_leader_replicas = field.nullable_array(true, |reader| reader.i32())?;
+                    it.eligible_leader_replicas = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 2 if version >= 2 => {
-                    it.last_known_elr = field.nullable_array(true, |reader| reader.i32())?;
+                    it.last_known_elr = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -676,7 +676,7 @@ impl Message for PartitionChangeRecord {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 => {
-                    it.isr = field.nullable_array(true, |reader| reader.i32())?;
+                    it.isr = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 1 => {
@@ -684,15 +684,15 @@ impl Message for PartitionChangeRecord {
                     field.finish()?;
                 }
                 2 => {
-                    it.replicas = field.nullable_array(true, |reader| reader.i32())?;
+                    it.replicas = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 3 => {
-                    it.removing_replicas = field.nullable_array(true, |reader| reader.i32())?;
+                    it.removing_replicas = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 4 => {
-                    it.adding_replicas = field.nullable_array(true, |reader| reader.i32())?;
+                    it.adding_replicas = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 5 => {
@@ -700,15 +700,15 @@ impl Message for PartitionChangeRecord {
                     field.finish()?;
                 }
                 8 if version >= 1 => {
-                    it.directories = field.nullable_array(true, |reader| reader.uuid())?;
+                    it.directories = field.nullable_array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 6 if version >= 2 => {
-                    it.eligible_leader_replicas = field.nullable_array(true, |reader| reader.i32())?;
+                    it.eligible_leader_replicas = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 7 if version >= 2 => {
-                    it.last_known_elr = field.nullable_array(true, |reader| reader.i32())?;
+                    it.last_known_elr = field.nullable_array(true, 4, |reader| reader.i32())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -1037,7 +1037,7 @@ impl Message for DelegationTokenRecord {
         let mut it = DelegationTokenRecord::default();
         it.owner = reader.string(true)?;
         it.requester = reader.string(true)?;
-        it.renewers = reader.array(true, |reader| reader.string(true))?;
+        it.renewers = reader.array(true, 1, |reader| reader.string(true))?;
         it.issue_timestamp = reader.i64()?;
         it.max_timestamp = reader.i64()?;
         it.expiration_timestamp = reader.i64()?;
@@ -1220,7 +1220,7 @@ impl Message for ClientQuotaRecord {
 
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ClientQuotaRecord::default();
-        it.entity = reader.array(true, |reader| EntityData::decode(reader, version))?;
+        it.entity = reader.array(true, 3, |reader| EntityData::decode(reader, version))?;
         it.key = reader.string(true)?;
         it.value = reader.f64()?;
         it.remove = reader.bool()?;
@@ -1402,11 +1402,11 @@ impl Message for BrokerRegistrationChangeRecord {
                     field.finish()?;
                 }
                 2 if version >= 2 => {
-                    it.log_dirs = field.array(true, |reader| reader.uuid())?;
+                    it.log_dirs = field.array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 3 if version >= 3 => {
-                    it.cordoned_log_dirs = field.nullable_array(true, |reader| reader.uuid())?;
+                    it.cordoned_log_dirs = field.nullable_array(true, 16, |reader| reader.uuid())?;
                     field.finish()?;
                 }
                 _ => it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() }),
@@ -1989,8 +1989,8 @@ impl Message for RegisterControllerRecord {
         it.controller_id = reader.i32()?;
         it.incarnation_id = reader.uuid()?;
         it.zk_migration_ready = reader.bool()?;
-        it.end_points = reader.array(true, |reader| ControllerEndpoint::decode(reader, version))?;
-        it.features = reader.array(true, |reader| ControllerFeature::decode(reader, version))?;
+        it.end_points = reader.array(true, 7, |reader| ControllerEndpoint::decode(reader, version))?;
+        it.features = reader.array(true, 6, |reader| ControllerFeature::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;
             it.unknown_tagged_fields.push(UnknownTaggedField { tag, data: field.rest() });

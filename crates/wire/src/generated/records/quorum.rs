@@ -64,7 +64,7 @@ impl Message for QuorumStateData {
             it.applied_offset = reader.i64()?;
         }
         if version <= 0 {
-            it.current_voters = reader.nullable_array(true, |reader| Voter::decode(reader, version))?;
+            it.current_voters = reader.nullable_array(true, 5, |reader| Voter::decode(reader, version))?;
         }
         for _ in 0..reader.tagged_field_count()? {
             let (tag, field) = reader.tagged_field()?;

@@ -70,8 +70,9 @@ impl Message for RemoteLogSegmentMetadataRecord {
         it.broker_id = reader.i32()?;
         it.max_timestamp_ms = reader.i64()?;
         it.event_timestamp_ms = reader.i64()?;
-        it.segment_leader_epochs = reader
-            .array(true, |reader| RemoteLogSegmentMetadataSegmentLeaderEpochEntry::decode(reader, version))?;
+        it.segment_leader_epochs = reader.array(true, 13, |reader| {
+            RemoteLogSegmentMetadataSegmentLeaderEpochEntry::decode(reader, version)
+        })?;
         it.segment_size_in_bytes = reader.i32()?;
         it.custom_metadata = reader.nullable_bytes(true)?;
         it.remote_log_segment_state = reader.i8()?;
@@ -594,7 +595,7 @@ impl Message for RemoteLogSegmentMetadataSnapshotRecord {
         it.broker_id = reader.i32()?;
         it.max_timestamp_ms = reader.i64()?;
         it.event_timestamp_ms = reader.i64()?;
-        it.segment_leader_epochs = reader.array(true, |reader| {
+        it.segment_leader_epochs = reader.array(true, 13, |reader| {
             RemoteLogSegmentMetadataSnapshotSegmentLeaderEpochEntry::decode(reader, version)
         })?;
         it.segment_size_in_bytes = reader.i32()?;

@@ -102,7 +102,8 @@ impl Message for ShareSnapshotValue {
         it.start_offset = reader.i64()?;
         it.create_timestamp = reader.i64()?;
         it.write_timestamp = reader.i64()?;
-        it.state_batches = reader.array(true, |reader| ShareSnapshotStateBatch::decode(reader, version))?;
+        it.state_batches =
+            reader.array(true, 20, |reader| ShareSnapshotStateBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
@@ -282,7 +283,7 @@ impl Message for ShareUpdateValue {
         it.snapshot_epoch = reader.i32()?;
         it.leader_epoch = reader.i32()?;
         it.start_offset = reader.i64()?;
-        it.state_batches = reader.array(true, |reader| ShareUpdateStateBatch::decode(reader, version))?;
+        it.state_batches = reader.array(true, 20, |reader| ShareUpdateStateBatch::decode(reader, version))?;
         for _ in 0..reader.tagged_field_count()? {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {

@@ -29,7 +29,7 @@ impl Message for ProducerSnapshot {
     fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let mut it = ProducerSnapshot::default();
         it.crc = reader.u32()?;
-        it.producer_entries = reader.array(false, |reader| ProducerEntry::decode(reader, version))?;
+        it.producer_entries = reader.array(false, 46, |reader| ProducerEntry::decode(reader, version))?;
         Ok(it)
     }
 

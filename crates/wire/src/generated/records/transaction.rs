@@ -103,7 +103,7 @@ impl Message for TransactionLogValue {
         it.transaction_timeout_ms = reader.i32()?;
         it.transaction_status = reader.i8()?;
         it.transaction_partitions =
-            reader.nullable_array(flexible, |reader| PartitionsSchema::decode(reader, version))?;
+            reader.nullable_array(flexible, 3, |reader| PartitionsSchema::decode(reader, version))?;
         it.transaction_last_update_timestamp_ms = reader.i64()?;
         it.transaction_start_timestamp_ms = reader.i64()?;
         if flexible {
@@ -251,7 +251,7 @@ impl PartitionsSchema {
         let flexible = version >= 1;
         let mut it = PartitionsSchema::default();
         it.topic = reader.string(flexible)?;
-        it.partition_ids = reader.array(flexible, |reader| reader.i32())?;
+        it.partition_ids = reader.array(flexible, 4, |reader| reader.i32())?;
         if flexible {
             for _ in 0..reader.tagged_field_count()? {
                 let (tag, field) = reader.tagged_field()?;

@@ -4,13 +4,11 @@
 //! this test over a larger sample, named by `OTTLA_GOLDEN`, and has Apache Kafka read what the test leaves in
 //! the file that `OTTLA_GOLDEN_ANSWER` names.
 
-mod every;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 
+use crate::every::{Entry, Types};
 use bytes::Bytes;
-use every::{Entry, Types};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -18,7 +16,7 @@ use flate2::write::GzEncoder;
 #[test]
 fn every_message_has_kafkas_bytes_at_every_version() {
     let types = Types::all();
-    let entries = every::golden();
+    let entries = crate::every::golden();
     let mut met = BTreeSet::new();
     let mut wrong = Vec::new();
     for entry in &entries {
@@ -39,7 +37,7 @@ fn every_message_has_kafkas_bytes_at_every_version() {
 /// Reads the bytes and writes them again, in the same version and in another.
 fn check(types: &Types, entry: &Entry) -> Result<(), String> {
     if let Some((kind, name)) = entry.name.split_once('/') {
-        let again = every::reframe(kind, name, entry.body.clone())?;
+        let again = crate::every::reframe(kind, name, entry.body.clone())?;
         return expect(&again, &entry.body);
     }
     let kind = types.named(&entry.name).ok_or("no such message")?;
@@ -77,7 +75,7 @@ fn answer(types: &Types, entries: &[Entry]) {
     }
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&out).expect("memory takes all");
-    every::write_file(&path, &packed.finish().expect("memory takes all"));
+    crate::every::write_file(&path, &packed.finish().expect("memory takes all"));
 }
 
 #[test]
@@ -94,5 +92,5 @@ fn a_golden_file_is_read_as_it_is_written() {
     packed.write_all(&bytes).expect("memory takes all");
     let mut text = Vec::new();
     GzDecoder::new(&packed.finish().expect("memory takes all")[..]).read_to_end(&mut text).expect("unpacks");
-    assert_eq!(every::parse(Bytes::from(text)), vec![entry]);
+    assert_eq!(crate::every::parse(Bytes::from(text)), vec![entry]);
 }

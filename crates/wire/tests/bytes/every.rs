@@ -21,6 +21,8 @@ pub(crate) struct Type {
     pub(crate) name: &'static str,
     pub(crate) first_version: i16,
     pub(crate) last_version: i16,
+    /// Reads bytes and forgets what they say.
+    pub(crate) decode: fn(Bytes, i16) -> Result<(), String>,
     /// Reads bytes of one version and writes them in another.
     pub(crate) transcode: fn(Bytes, i16, i16) -> Result<Bytes, String>,
 }
@@ -50,6 +52,9 @@ impl Visitor for Types {
             name: M::NAME,
             first_version: M::FIRST_VERSION,
             last_version: M::LAST_VERSION,
+            decode: |bytes, version| {
+                M::decode(&mut Reader::new(bytes), version).map(drop).map_err(|it| it.to_string())
+            },
             transcode: transcode::<M>,
         });
     }
