@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
@@ -22,12 +22,19 @@ pub struct Directory {
     failure: OnceLock<String>,
     /// Moves when any directory of the same set fails.
     failures: Arc<Progress>,
+    /// Whether logs came since the directory was last synced.
+    names_changed: AtomicBool,
 }
 
 impl Directory {
     /// A directory that is used until it fails; `failures` moves when it does.
     pub fn new(path: impl Into<PathBuf>, failures: Arc<Progress>) -> Directory {
-        Directory { path: path.into(), failure: OnceLock::new(), failures }
+        Directory {
+            path: path.into(),
+            failure: OnceLock::new(),
+            failures,
+            names_changed: AtomicBool::new(false),
+        }
     }
 
     /// Where it is.
@@ -38,6 +45,19 @@ impl Directory {
     /// Why it is offline; `None` while it is online.
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
+    }
+
+    /// A log was made in it.
+    pub(crate) fn names_changed(&self) {
+        self.names_changed.store(true, Ordering::Release);
+    }
+
+    /// Makes durable which logs there are in it.
+    pub(crate) fn sync_names(&self, disk: &Disk) -> Result<(), StorageError> {
+        if self.names_changed.swap(false, Ordering::AcqRel) {
+            disk.sync_dir(&self.path).map_err(|error| self.fail_for_good(&self.path, &error))?;
+        }
+        Ok(())
     }
 
     /// Refuses if the directory is offline.

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
+//! | `log_set` | all logs of a broker: opened, made, deleted, looked after, closed |
 //! | `load` | opening a log, and recovering it |
 //! | `segment`, `index`, `scan` | its files: found, searched, walked, checked, repaired |
 //! | `files` | where they are, how few stay open, and when a directory is offline |
@@ -29,6 +30,7 @@ pub mod leader_epochs;
 mod load;
 mod log;
 pub mod log_directory;
+mod log_set;
 pub mod meta_properties;
 pub mod partition_metadata;
 pub mod producer_state;
@@ -47,6 +49,10 @@ pub use index::{OffsetEntry, TimeEntry};
 pub use log::{
     AppendError, AppendOptions, Appended, Commit, Duplicate, FileRange, FirstBatch, LastShutdown, Log,
     LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
+};
+pub use log_set::{
+    DirectoryOptions, DirectoryStatus, Found, FoundLog, Intervals, LogSet, LogSetError, LogSetOptions,
+    OPEN_FILES_MAX, TopicConfigs,
 };
 pub use progress::{Listener, Progress};
 pub use scan::{BatchAt, Torn};

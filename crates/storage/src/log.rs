@@ -61,6 +61,11 @@ impl View {
         sealed.iter().map(|segment| u64::from(segment.len())).sum::<u64>() + u64::from(self.active_len)
     }
 
+    /// The offset in the name of the first segment.
+    pub(crate) fn first_base(&self) -> Offset {
+        self.segments[0].base()
+    }
+
     /// How many segments there are.
     pub fn segment_count(&self) -> usize {
         self.segments.len()
@@ -201,6 +206,11 @@ impl Log {
     /// Everything below is durable.
     pub fn recovery_point(&self) -> Offset {
         Offset(self.recovery_point.load(Ordering::Acquire))
+    }
+
+    /// Says that what is at `offset` and above is not to be counted on, before it is cut off.
+    pub(crate) fn lower_recovery_point(&self, offset: Offset) {
+        self.recovery_point.fetch_min(offset.get(), Ordering::AcqRel);
     }
 
     /// Moves the high watermark to `offset`, or as close as the log start and the end allow. Gives what it became.

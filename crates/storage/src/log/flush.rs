@@ -123,6 +123,7 @@ impl Log {
 
     /// Makes durable which files there are.
     pub(super) fn sync_names(&self) -> Result<(), StorageError> {
+        self.files.directory.sync_names(&self.files.disk())?;
         if self.flush.names_changed.swap(false, Ordering::AcqRel) {
             let path = self.files.path();
             self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;
@@ -143,11 +144,16 @@ impl Log {
         self.files.synced(&path, epochs.write(&self.files.disk(), &path))
     }
 
+    /// Whether [`Log::close_cleanly`] has anything to write.
+    pub fn needs_closing(&self) -> bool {
+        let used = self.appender.lock().used || self.recovery_point() < self.view.load().end;
+        used && !self.closed.load(Ordering::Acquire)
+    }
+
     /// Ends the use of the log so that it can be opened without recovery: everything is durable, indexes are whole,
     /// and a snapshot says which producers there are. A log that was not used costs nothing. Blocks.
     pub fn close_cleanly(&self) -> Result<(), StorageError> {
-        let used = self.appender.lock().used || self.recovery_point() < self.view.load().end;
-        if used && !self.closed.load(Ordering::Acquire) {
+        if self.needs_closing() {
             self.flush_now()?;
             let _syncing = self.flush.syncing.lock();
             let mut guard = self.appender.lock();

@@ -1,0 +1,299 @@
+//! What is done for all logs now and then, and at the end: retention, flushing, checkpoints, removal, closing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_base::{BrokerEpoch, Moment, Offset};
+
+use super::{LogDirectory, LogSet};
+use crate::checkpoint_file::{
+    HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, write_offsets,
+};
+use crate::clean_shutdown::write_clean_shutdown;
+use crate::error::StorageError;
+use crate::file_names::TopicPartition;
+use crate::log::Log;
+
+/// Something that is done now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    Retain,
+    Flush,
+    RemoveFiles,
+    ExpireProducers,
+    Checkpoint(Checkpoint),
+}
+
+/// A checkpoint of a log directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    RecoveryPoints,
+    LogStarts,
+    HighWatermarks,
+}
+
+impl Checkpoint {
+    const ALL: [Checkpoint; 3] =
+        [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks];
+
+    const fn file(self) -> &'static str {
+        match self {
+            Checkpoint::RecoveryPoints => RECOVERY_POINT_CHECKPOINT,
+            Checkpoint::LogStarts => LOG_START_CHECKPOINT,
+            Checkpoint::HighWatermarks => HIGH_WATERMARK_CHECKPOINT,
+        }
+    }
+}
+
+/// How often logs are looked at whose topics bound the time to a flush (`flush.ms`).
+const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often files are looked for that may be removed.
+const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How many logs are closed at a time in each log directory.
+const CLOSING_THREADS_PER_DIRECTORY: usize = 4;
+
+impl LogSet {
+    /// Does what is to be done now and then, until [`LogSet::stop`] is called.
+    pub async fn run(self: Arc<Self>) {
+        let intervals = self.intervals;
+        let now = self.host.now();
+        let mut duties: Vec<(Moment, Duration, Duty)> = [
+            (intervals.retention, Duty::Retain),
+            (FLUSH_CHECK_INTERVAL, Duty::Flush),
+            (REMOVAL_INTERVAL, Duty::RemoveFiles),
+            (intervals.producer_expiration, Duty::ExpireProducers),
+            (intervals.recovery_point_checkpoint, Duty::Checkpoint(Checkpoint::RecoveryPoints)),
+            (intervals.log_start_checkpoint, Duty::Checkpoint(Checkpoint::LogStarts)),
+            (intervals.high_watermark_checkpoint, Duty::Checkpoint(Checkpoint::HighWatermarks)),
+        ]
+        .into_iter()
+        .map(|(interval, duty)| (now + interval, interval, duty))
+        .collect();
+        while !self.is_stopped() {
+            let next = duties.iter().map(|(due, ..)| *due).min().unwrap_or(now);
+            tokio::select! {
+                biased;
+                () = self.stopped.wait() => return,
+                () = self.host.sleep_until(next) => {}
+            }
+            for (due, interval, duty) in &mut duties {
+                if *due <= self.host.now() {
+                    let (set, duty) = (self.clone(), *duty);
+                    self.host.blocking(move || set.perform(duty)).await;
+                    *due = self.host.now() + *interval;
+                }
+            }
+        }
+    }
+
+    fn perform(&self, duty: Duty) {
+        match duty {
+            Duty::Retain => self.apply_retention(),
+            Duty::Flush => self.flush_due(),
+            Duty::RemoveFiles => self.remove_files(),
+            Duty::ExpireProducers => self.each_log("expiring producers", |log| {
+                log.expire_producers();
+                Ok(())
+            }),
+            Duty::Checkpoint(checkpoint) => {
+                for directory in &self.directories {
+                    self.write_checkpoint(directory, checkpoint);
+                }
+            }
+        }
+    }
+
+    /// Does something with every log. What takes a directory offline was told there.
+    fn each_log(&self, what: &str, act: impl Fn(&Arc<Log>) -> Result<(), StorageError>) {
+        for log in self.logs().iter().chain(&self.futures()) {
+            match act(log) {
+                Ok(()) | Err(StorageError::Offline { .. } | StorageError::Closed) => {}
+                Err(error) => tracing::warn!(partition = %log.partition(), %error, "{what} failed"),
+            }
+            if self.is_stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Removes the segments that topics keep no longer. Blocks.
+    pub fn apply_retention(&self) {
+        self.each_log("applying retention", |log| {
+            // A compacted log is the cleaner's.
+            if log.config().cleanup_compact { Ok(()) } else { log.apply_retention().map(|_| ()) }
+        });
+    }
+
+    /// Flushes the logs that have been unflushed for as long as their topics allow. Blocks.
+    pub fn flush_due(&self) {
+        self.each_log("flushing", |log| {
+            let limit_ms = log.config().flush_ms;
+            let due = limit_ms < u64::MAX && log.unflushed_for() >= Duration::from_millis(limit_ms);
+            if due { log.flush_now() } else { Ok(()) }
+        });
+    }
+
+    /// Removes files and directories that were deleted long enough ago. Blocks.
+    pub fn remove_files(&self) {
+        self.each_log("removing files", |log| log.remove_retired());
+        loop {
+            let (directory, path) = {
+                let mut changes = self.changes.lock();
+                match changes.deleted.front() {
+                    Some((due, ..)) if *due <= self.host.now() => {}
+                    _ => return,
+                }
+                let Some((_, directory, path)) = changes.deleted.pop_front() else { return };
+                (directory, path)
+            };
+            match self.host.disk().remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    directory.fail(&path, &error);
+                }
+                _ => tracing::debug!(path = %path.display(), "removed a deleted log"),
+            }
+            if self.is_stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Writes every checkpoint of every log directory, where anything changed. Blocks.
+    pub fn write_checkpoints(&self) {
+        for directory in &self.directories {
+            for checkpoint in Checkpoint::ALL {
+                self.write_checkpoint(directory, checkpoint);
+            }
+        }
+    }
+
+    fn write_checkpoint(&self, directory: &LogDirectory, checkpoint: Checkpoint) {
+        if directory.directory.failure().is_some() {
+            return;
+        }
+        let mut written = directory.written.lock();
+        let offsets = self.offsets_of(directory, checkpoint);
+        let digest = digest(&offsets);
+        let slot = &mut written[checkpoint as usize];
+        if *slot == Some(digest) {
+            return;
+        }
+        let path = directory.directory.path().join(checkpoint.file());
+        match write_offsets(&self.host.disk(), &path, &offsets) {
+            Ok(()) => *slot = Some(digest),
+            Err(error) => {
+                directory.directory.fail(&path, &error);
+            }
+        }
+    }
+
+    /// What a checkpoint has to say of each log in a directory. Of a log that is damaged it says what it said before:
+    /// that is how far its records had been durable.
+    fn offsets_of(
+        &self,
+        directory: &LogDirectory,
+        checkpoint: Checkpoint,
+    ) -> BTreeMap<TopicPartition, Offset> {
+        let mut offsets = BTreeMap::new();
+        for (partition, entry) in self.logs.read().iter() {
+            if !Arc::ptr_eq(entry.log.directory(), &directory.directory) {
+                continue;
+            }
+            let view = entry.log.view();
+            let offset = match checkpoint {
+                Checkpoint::RecoveryPoints => Some(entry.log.recovery_point()),
+                Checkpoint::LogStarts => Some(view.log_start).filter(|start| *start > view.first_base()),
+                Checkpoint::HighWatermarks => Some(view.high_watermark),
+            };
+            if let Some(offset) = offset {
+                offsets.insert(partition.clone(), offset);
+            }
+        }
+        for (partition, damaged) in self.damaged.read().iter() {
+            if !Arc::ptr_eq(&damaged.directory, &directory.directory) {
+                continue;
+            }
+            let offset = match checkpoint {
+                Checkpoint::RecoveryPoints => Some(damaged.recovery_point),
+                Checkpoint::LogStarts => damaged.log_start,
+                Checkpoint::HighWatermarks => damaged.high_watermark,
+            };
+            if let Some(offset) = offset {
+                offsets.insert(partition.clone(), offset);
+            }
+        }
+        offsets
+    }
+
+    /// Closes every log so that the next start needs no recovery, and says so in each log directory that was in use
+    /// to the end. Nothing can be appended after this. Logs that were not used cost next to nothing.
+    pub async fn stop(self: &Arc<Self>, broker_epoch: BrokerEpoch) {
+        self.stop.moved();
+        let begun = self.host.now();
+        let mut working = Vec::new();
+        for directory in &self.directories {
+            let of_directory = |log: &Arc<Log>| Arc::ptr_eq(log.directory(), &directory.directory);
+            let logs: Vec<_> = self.logs().into_iter().chain(self.futures()).filter(of_directory).collect();
+            let (used, unused): (Vec<_>, Vec<_>) = logs.into_iter().partition(|log| log.needs_closing());
+            for log in unused {
+                log.close();
+            }
+            let share = used.len().div_ceil(CLOSING_THREADS_PER_DIRECTORY).max(1);
+            for part in used.chunks(share) {
+                let part = part.to_vec();
+                working.push(self.host.blocking(move || close_all(&part)));
+            }
+        }
+        for work in working {
+            work.await;
+        }
+        let set = self.clone();
+        self.host.blocking(move || set.sign_off(broker_epoch)).await;
+        let elapsed_ms = self.host.now().since(begun).as_millis() as u64;
+        tracing::info!(elapsed_ms, "closed all logs");
+    }
+
+    /// Says in each log directory how far its logs are durable, and that they were closed.
+    fn sign_off(&self, broker_epoch: BrokerEpoch) {
+        self.write_checkpoints();
+        for directory in &self.directories {
+            if directory.is_loaded() {
+                let path = directory.directory.path();
+                if let Err(error) = write_clean_shutdown(&self.host.disk(), path, broker_epoch) {
+                    directory.directory.fail_for_good(path, &error);
+                }
+            }
+            *directory.lock.lock() = None;
+        }
+    }
+}
+
+fn close_all(logs: &[Arc<Log>]) {
+    for log in logs {
+        match log.close_cleanly() {
+            Ok(()) | Err(StorageError::Offline { .. } | StorageError::Closed) => {}
+            // Its directory must not be taken for cleanly closed.
+            Err(error) => {
+                log.directory().fail_for_good(&log.path(), &io::Error::other(error.to_string()));
+            }
+        }
+    }
+}
+
+/// Tells contents apart, to write only what changed (FNV-1a).
+fn digest(offsets: &BTreeMap<TopicPartition, Offset>) -> u64 {
+    let mut digest = 0xcbf2_9ce4_8422_2325_u64;
+    let mut mix = |bytes: &[u8]| {
+        for byte in bytes {
+            digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for (partition, offset) in offsets {
+        mix(partition.topic.as_bytes());
+        mix(&partition.partition.get().to_le_bytes());
+        mix(&offset.get().to_le_bytes());
+    }
+    digest
+}

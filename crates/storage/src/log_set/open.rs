@@ -1,0 +1,312 @@
+//! Opening every log of every log directory, a bounded number at a time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ottla_base::{BrokerEpoch, Offset, Uuid};
+use ottla_host::Host;
+use parking_lot::{Mutex, RwLock};
+
+use super::{Changes, Damaged, DirectoryOptions, Entry, Lock, LogDirectory, LogSet, LogSetOptions};
+use crate::checkpoint_file::{
+    HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offsets,
+};
+use crate::clean_shutdown::{CleanShutdown, agreed_broker_epoch, take_clean_shutdown};
+use crate::error::StorageError;
+use crate::file_names::{
+    CLUSTER_METADATA_DIRECTORY, DirectoryStanding, REMOTE_INDEX_CACHE_DIRECTORY, TopicPartition,
+    parse_directory_name,
+};
+use crate::files::{Directory, OpenFiles};
+use crate::log::{LastShutdown, Log, OpenLog};
+use crate::log_directory::lock_log_directory;
+use crate::partition_metadata::read_topic_id;
+use crate::progress::{Listener, Progress};
+
+/// A log that was found on a disk.
+#[derive(Debug, Clone)]
+pub struct FoundLog {
+    /// The log.
+    pub log: Arc<Log>,
+    /// The topic it belongs to, if it says so.
+    pub topic_id: Option<Uuid>,
+    /// The log directory it is in.
+    pub directory_id: Uuid,
+}
+
+/// What opening found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Every log that can be used, by partition.
+    pub logs: Vec<FoundLog>,
+    /// The epoch in which this broker was last stopped in an orderly way, if all directories agree.
+    pub last_broker_epoch: Option<BrokerEpoch>,
+}
+
+/// Progress is told every so many logs.
+const TELL_EVERY_LOGS: usize = 1000;
+
+/// The checkpoints of a log directory.
+#[derive(Debug, Default)]
+struct Checkpoints {
+    recovery_points: BTreeMap<TopicPartition, Offset>,
+    log_starts: BTreeMap<TopicPartition, Offset>,
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
+}
+
+/// A log directory whose logs are to be opened.
+struct Job {
+    at: usize,
+    last_shutdown: LastShutdown,
+    checkpoints: Checkpoints,
+    /// Names that are still to be opened.
+    names: Mutex<Vec<String>>,
+    total: usize,
+    done: AtomicUsize,
+}
+
+impl LogSet {
+    /// Opens the log directories and every log in them; repairs what an unclean stop left behind. A directory that
+    /// fails is offline, a log that is damaged is unavailable; the rest is used. Refused if another process uses a
+    /// directory, or if none can be used.
+    pub async fn open(options: LogSetOptions) -> io::Result<(Arc<LogSet>, Found)> {
+        let options = Arc::new(options);
+        let begun = options.host.now();
+        let failures = Arc::new(Progress::new());
+        let mut directories = Vec::new();
+        let mut shutdowns = Vec::new();
+        for directory in &options.directories {
+            let (opened, shutdown) = claim(&options.host, directory, &failures)?;
+            directories.push(opened);
+            shutdowns.push(shutdown);
+        }
+        let (stopped, stop) = (Listener::new(), Progress::new());
+        stop.listen(&stopped);
+        let set = Arc::new(LogSet {
+            host: options.host.clone(),
+            directories,
+            open_files: Arc::new(OpenFiles::new(options.open_files_max)),
+            producers: options.producers,
+            intervals: options.intervals,
+            logs: RwLock::default(),
+            futures: RwLock::default(),
+            damaged: RwLock::default(),
+            changes: Mutex::new(Changes::default()),
+            failures,
+            stopped,
+            stop,
+        });
+        let mut working = Vec::new();
+        for (at, shutdown) in shutdowns.iter().enumerate() {
+            let Some(job) = set.prepare(at, shutdown.is_some()) else { continue };
+            let job = Arc::new(job);
+            for _ in 0..options.recovery_threads_per_directory.clamp(1, job.total.max(1)) {
+                let (set, job, options) = (set.clone(), job.clone(), options.clone());
+                working.push(options.host.clone().blocking(move || set.work(&job, &options)));
+            }
+        }
+        for work in working {
+            work.await;
+        }
+        for directory in &set.directories {
+            directory.loaded.store(true, Ordering::Release);
+        }
+        if set.directories.iter().all(|it| it.directory.failure().is_some()) {
+            return Err(io::Error::other("no log directory can be used"));
+        }
+        let found = Found { logs: set.found(), last_broker_epoch: agreed_broker_epoch(&shutdowns) };
+        let elapsed_ms = options.host.now().since(begun).as_millis() as u64;
+        tracing::info!(
+            logs = found.logs.len(),
+            damaged = set.damaged.read().len(),
+            elapsed_ms,
+            "loaded all logs"
+        );
+        Ok((set, found))
+    }
+
+    fn found(&self) -> Vec<FoundLog> {
+        let found = |entry: &Entry| {
+            let (log, topic_id) = (entry.log.clone(), entry.topic_id);
+            self.directory_id(&log).map(|directory_id| FoundLog { log, topic_id, directory_id })
+        };
+        self.logs.read().values().filter_map(found).collect()
+    }
+
+    /// Reads what a directory says of its logs, and which there are.
+    fn prepare(&self, at: usize, was_clean: bool) -> Option<Job> {
+        let directory = &self.directories[at].directory;
+        directory.failure().is_none().then_some(())?;
+        let (disk, path) = (self.host.disk(), directory.path());
+        let read = |name: &str| match read_offsets(&disk, &path.join(name)) {
+            Ok(offsets) => offsets,
+            Err(error) => {
+                tracing::warn!(path = %path.join(name).display(), %error, "checkpoint cannot be read, going on without it");
+                BTreeMap::new()
+            }
+        };
+        let checkpoints = Checkpoints {
+            recovery_points: read(RECOVERY_POINT_CHECKPOINT),
+            log_starts: read(LOG_START_CHECKPOINT),
+            high_watermarks: read(HIGH_WATERMARK_CHECKPOINT),
+        };
+        let listed = match disk.list(path) {
+            Ok(listed) => listed,
+            Err(error) => {
+                directory.fail_for_good(path, &error);
+                return None;
+            }
+        };
+        let names: Vec<String> = listed
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+            .map(|entry| entry.name)
+            .filter(|name| name != CLUSTER_METADATA_DIRECTORY && name != REMOTE_INDEX_CACHE_DIRECTORY)
+            .rev()
+            .collect();
+        let last_shutdown = if was_clean { LastShutdown::Clean } else { LastShutdown::Unclean };
+        if !names.is_empty() {
+            tracing::info!(directory = %path.display(), logs = names.len(), ?last_shutdown, "loading logs");
+        }
+        let (total, names) = (names.len(), Mutex::new(names));
+        Some(Job { at, last_shutdown, checkpoints, names, total, done: AtomicUsize::new(0) })
+    }
+
+    /// Opens logs of a directory until none is left.
+    fn work(&self, job: &Job, options: &LogSetOptions) {
+        let directory = &self.directories[job.at].directory;
+        loop {
+            let Some(name) = job.names.lock().pop() else { return };
+            if directory.failure().is_some() {
+                return;
+            }
+            self.load_one(job, options, directory, &name);
+            let done = job.done.fetch_add(1, Ordering::Relaxed) + 1;
+            if done.is_multiple_of(TELL_EVERY_LOGS) && done < job.total {
+                tracing::info!(directory = %directory.path().display(), done, of = job.total, "loading logs");
+            }
+        }
+    }
+
+    fn load_one(&self, job: &Job, options: &LogSetOptions, directory: &Arc<Directory>, name: &str) {
+        let path = directory.path().join(name);
+        let Some((partition, standing)) = parse_directory_name(name) else {
+            tracing::warn!(path = %path.display(), "a directory that is no partition's is in the way, leaving it alone");
+            return;
+        };
+        match standing {
+            DirectoryStanding::Delete => {
+                self.changes.lock().deleted.push_back((self.host.now(), directory.clone(), path));
+                return;
+            }
+            DirectoryStanding::Stray => {
+                tracing::warn!(path = %path.display(), "a log that was set aside is still here");
+                return;
+            }
+            DirectoryStanding::Current | DirectoryStanding::Future => {}
+        }
+        let of = |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(&partition).copied();
+        let current = standing == DirectoryStanding::Current;
+        // Checkpoints are about the current log; a copy has none and is read from its start.
+        let (recovery_point, log_start, high_watermark) = if current {
+            let checkpoints = &job.checkpoints;
+            (of(&checkpoints.recovery_points), of(&checkpoints.log_starts), of(&checkpoints.high_watermarks))
+        } else {
+            (None, None, None)
+        };
+        let topic = (options.topic_configs)(&partition.topic);
+        let opened = Log::open(OpenLog {
+            host: self.host.clone(),
+            directory: directory.clone(),
+            open_files: self.open_files.clone(),
+            partition: partition.clone(),
+            path: path.clone(),
+            config: topic.unwrap_or_else(|| options.default_config.clone()),
+            producers: options.producers,
+            last_shutdown: if current { job.last_shutdown } else { LastShutdown::Unclean },
+            recovery_point: recovery_point.unwrap_or(Offset::ZERO),
+            log_start: log_start.unwrap_or(Offset::ZERO),
+            high_watermark: high_watermark.unwrap_or(Offset::ZERO),
+        });
+        let opened = opened.and_then(|log| Ok((log, self.topic_id_of(directory, &path)?)));
+        match opened {
+            Ok((log, topic_id)) if current => self.add(partition, Entry { log, topic_id }),
+            Ok((log, _)) => {
+                self.futures.write().insert(partition, log);
+            }
+            Err(StorageError::Offline { .. }) => {}
+            Err(error) => {
+                tracing::error!(%partition, %error, "a log is damaged and stays unavailable");
+                let recovery_point = recovery_point.unwrap_or(Offset::ZERO);
+                let directory = directory.clone();
+                let damaged = Damaged { error, directory, recovery_point, log_start, high_watermark };
+                self.damaged.write().insert(partition, damaged);
+            }
+        }
+    }
+
+    fn topic_id_of(&self, directory: &Arc<Directory>, path: &Path) -> Result<Option<Uuid>, StorageError> {
+        read_topic_id(&self.host.disk(), path).map_err(|error| directory.fail(path, &error))
+    }
+
+    fn add(&self, partition: TopicPartition, entry: Entry) {
+        let mut logs = self.logs.write();
+        if let Some(other) = logs.get(&partition) {
+            let error = StorageError::Corrupt {
+                path: entry.log.path().to_path_buf(),
+                position: 0,
+                reason: format!("the partition has another log in {}", other.log.path().display()),
+            };
+            tracing::error!(%partition, %error, "two directories have a log of the same partition, remove one of them");
+            entry.log.close();
+            other.log.close();
+            let damaged = Damaged {
+                error,
+                directory: other.log.directory().clone(),
+                recovery_point: other.log.recovery_point(),
+                log_start: Some(other.log.view().log_start),
+                high_watermark: Some(other.log.view().high_watermark),
+            };
+            logs.remove(&partition);
+            self.damaged.write().insert(partition, damaged);
+            return;
+        }
+        if !self.damaged.read().contains_key(&partition) {
+            logs.insert(partition, entry);
+        }
+    }
+}
+
+/// Takes a log directory for this process, and finds out how the last one left it. One that fails is offline.
+fn claim(
+    host: &Host,
+    options: &DirectoryOptions,
+    failures: &Arc<Progress>,
+) -> io::Result<(LogDirectory, Option<CleanShutdown>)> {
+    let (disk, path) = (host.disk(), options.path.as_path());
+    let directory = Arc::new(Directory::new(path, failures.clone()));
+    let claimed = disk.create_dir_all(path).and_then(|()| {
+        let lock = lock_log_directory(&disk, path)?;
+        Ok((lock, take_clean_shutdown(&disk, path)?))
+    });
+    let (lock, shutdown) = match claimed {
+        Ok((lock, shutdown)) => (Some(Lock(lock)), shutdown),
+        // Another process is not the disk's fault, and must not be written beside.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+        Err(error) => {
+            directory.fail_for_good(path, &error);
+            (None, None)
+        }
+    };
+    let opened = LogDirectory {
+        id: options.id,
+        directory,
+        lock: Mutex::new(lock),
+        loaded: AtomicBool::new(false),
+        written: Mutex::default(),
+    };
+    Ok((opened, shutdown))
+}

@@ -1,0 +1,173 @@
+//! Sets of logs on simulated disks: opened, made, deleted, stopped, and with a disk that fails.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ottla_base::{BrokerEpoch, Offset, Uuid};
+use ottla_host::Host;
+use ottla_host::disk::simulated::{Failure, Fault, Operation};
+
+use super::{DirectoryOptions, Found, Intervals, LogSet, LogSetError, LogSetOptions, OPEN_FILES_MAX};
+use crate::producer_state::ProducerRules;
+use crate::test_fixture::{TIME, append, read_all};
+use crate::{LogConfig, TopicPartition};
+
+const TOPIC: Uuid = Uuid([7; 16]);
+
+fn options(host: &Host, directories: usize) -> LogSetOptions {
+    let directory = |at: usize| DirectoryOptions {
+        path: PathBuf::from(format!("/data{at}")),
+        id: Uuid([at as u8 + 100; 16]),
+    };
+    LogSetOptions {
+        host: host.clone(),
+        directories: (0..directories).map(directory).collect(),
+        default_config: Arc::new(LogConfig::default()),
+        topic_configs: Arc::new(|_| None),
+        producers: ProducerRules::default(),
+        recovery_threads_per_directory: 2,
+        open_files_max: OPEN_FILES_MAX,
+        intervals: Intervals::default(),
+    }
+}
+
+async fn open(host: &Host, directories: usize) -> (Arc<LogSet>, Found) {
+    LogSet::open(options(host, directories)).await.unwrap()
+}
+
+fn config() -> Arc<LogConfig> {
+    Arc::new(LogConfig { segment_bytes: 1000, ..LogConfig::default() })
+}
+
+fn make(set: &LogSet, partition: i32) -> Arc<crate::Log> {
+    let partition = TopicPartition::new("orders", partition);
+    set.get_or_create(&partition, TOPIC, config(), None).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_spread_and_found_again() {
+    let host = Host::simulated(1);
+    let (set, found) = open(&host, 2).await;
+    assert!(found.logs.is_empty());
+    for partition in 0..10 {
+        let log = make(&set, partition);
+        append(&log, TIME, &[b"a", b"b"]);
+        assert!(Arc::ptr_eq(&log, &make(&set, partition)));
+    }
+    let count = |set: &LogSet, at: usize| {
+        set.logs().iter().filter(|log| set.directory_id(log) == Some(Uuid([at as u8 + 100; 16]))).count()
+    };
+    assert_eq!((count(&set, 0), count(&set, 1)), (5, 5));
+    let other = set.get_or_create(&TopicPartition::new("orders", 0), Uuid([8; 16]), config(), None);
+    assert!(matches!(other, Err(LogSetError::InconsistentTopicId { .. })));
+    set.stop(BrokerEpoch(42)).await;
+
+    let (set, found) = open(&host, 2).await;
+    assert_eq!(found.last_broker_epoch, Some(BrokerEpoch(42)));
+    assert_eq!(found.logs.len(), 10);
+    for it in &found.logs {
+        assert_eq!(it.topic_id, Some(TOPIC));
+        assert_eq!(it.log.recovery_point(), Offset(2));
+        assert_eq!(read_all(&it.log, Offset(0), 100).len(), 2);
+    }
+    drop((set, found));
+    host.simulation().unwrap().disk().kill();
+    let (_, found) = open(&host, 2).await;
+    assert_eq!((found.last_broker_epoch, found.logs.len()), (None, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_in_use_is_refused() {
+    let host = Host::simulated(1);
+    let (_set, _) = open(&host, 1).await;
+    assert!(LogSet::open(options(&host, 1)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_logs_go_later_and_new_ones_are_new() {
+    let host = Host::simulated(1);
+    let (set, _) = open(&host, 1).await;
+    let running = tokio::spawn(set.clone().run());
+    let log = make(&set, 0);
+    for _ in 0..50 {
+        append(&log, TIME, &[b"a"]);
+    }
+    log.flush_to(Offset(50)).await.unwrap();
+    set.write_checkpoints();
+    assert!(set.delete(log.partition()).unwrap());
+    assert!(!set.delete(log.partition()).unwrap());
+    let disk = host.disk();
+    let names = |disk: &ottla_host::Disk| -> Vec<String> {
+        disk.list("/data0").unwrap().into_iter().filter(|it| it.is_dir).map(|it| it.name).collect()
+    };
+    assert!(names(&disk)[0].ends_with("-delete"));
+    let again = make(&set, 0);
+    assert!(again.view().is_empty());
+    assert_eq!(again.recovery_point(), Offset(0));
+    drop(again);
+    host.simulation().unwrap().disk().kill();
+    running.abort();
+    let (set, found) = open(&host, 1).await;
+    assert_eq!(found.logs.len(), 1, "the new log is not taken for the one that was deleted");
+    let running = tokio::spawn(set.clone().run());
+    host.sleep(std::time::Duration::from_secs(70)).await;
+    assert_eq!(names(&disk), ["orders-0"]);
+    set.stop(BrokerEpoch(1)).await;
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_sync_takes_its_directory_offline_and_no_other() {
+    let host = Host::simulated(1);
+    let (set, _) = open(&host, 2).await;
+    let logs: Vec<_> = (0..4).map(|partition| make(&set, partition)).collect();
+    for log in &logs {
+        append(log, TIME, &[b"a"]);
+    }
+    host.simulation().unwrap().disk().inject(Fault {
+        operation: Operation::Sync,
+        on: Box::new(|path| path.starts_with("/data0") && path.to_string_lossy().ends_with(".log")),
+        after: 0,
+        times: 1,
+        failure: Failure::InputOutput,
+    });
+    let listener = crate::Listener::new();
+    set.listen_for_failures(&listener);
+    let mut failed = 0;
+    for log in &logs {
+        failed += usize::from(log.flush_to(Offset(1)).await.is_err());
+    }
+    assert_eq!(failed, 2, "both logs of the directory, though one sync failed");
+    assert!(listener.heard());
+    assert_eq!(set.drop_offline().len(), 2);
+    assert_eq!(set.logs().len(), 2);
+    let status = set.directories();
+    assert!(status[0].failure.is_some() && status[1].failure.is_none());
+    set.stop(BrokerEpoch(1)).await;
+    assert!(!host.disk().exists("/data0/.kafka_cleanshutdown").unwrap());
+    assert!(host.disk().exists("/data1/.kafka_cleanshutdown").unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_log_is_unavailable_and_stays_so() {
+    let host = Host::simulated(1);
+    let (set, _) = open(&host, 1).await;
+    for partition in 0..2 {
+        let log = make(&set, partition);
+        for _ in 0..5 {
+            append(&log, TIME, &[b"a"]);
+        }
+    }
+    set.stop(BrokerEpoch(1)).await;
+    let path = "/data0/orders-0/00000000000000000000.log";
+    let bytes = host.disk().read(path, 1 << 20).unwrap();
+    host.disk().write_atomically(path, &bytes[..bytes.len() / 2]).unwrap();
+    for _ in 0..3 {
+        let (set, found) = open(&host, 1).await;
+        assert_eq!(found.logs.len(), 1);
+        assert_eq!(set.damaged().len(), 1);
+        let refused = set.get_or_create(&TopicPartition::new("orders", 0), TOPIC, config(), None);
+        assert!(matches!(refused, Err(LogSetError::Storage(crate::StorageError::Corrupt { .. }))));
+        set.stop(BrokerEpoch(1)).await;
+    }
+}
