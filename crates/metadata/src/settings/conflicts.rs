@@ -56,10 +56,10 @@ fn require(holds: bool, otherwise: &str) -> Result<(), InvalidSetting> {
 }
 
 fn check_logs(server: &ServerSettings) -> Result<(), InvalidSetting> {
-    require(server.roll_ms() >= 1, "log.roll.ms must be greater than or equal to 1")?;
-    require(server.roll_jitter_ms() >= 0, "log.roll.jitter.ms must be greater than or equal to 0")?;
+    require(server.log.roll_ms() >= 1, "log.roll.ms must be greater than or equal to 1")?;
+    require(server.log.roll_jitter_ms() >= 0, "log.roll.jitter.ms must be greater than or equal to 0")?;
     require(
-        server.retention_ms() >= 1 || server.retention_ms() == -1,
+        server.log.retention_ms() >= 1 || server.log.retention_ms() == -1,
         "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
     )?;
     require(

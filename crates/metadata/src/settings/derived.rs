@@ -2,7 +2,8 @@
 
 use ottla_base::settings::{InvalidSetting, Setting, Table, Texts, Value};
 
-use super::{GroupSettings, ServerSettings, TopicSettings};
+use super::broker::LogSettings;
+use super::{GroupSettings, ServerSettings, TopicSettings, resources};
 
 const MS_PER_MINUTE: i64 = 60_000;
 const MS_PER_HOUR: i64 = 60 * MS_PER_MINUTE;
@@ -59,29 +60,31 @@ pub fn group_fallback(name: &str) -> Option<&'static str> {
     super::ResourceKind::Broker.settings().get_key_value(server.as_str()).map(|(name, _)| *name)
 }
 
-impl ServerSettings {
+impl LogSettings {
     /// How long segments are kept, -1 for ever.
     pub fn retention_ms(&self) -> i64 {
-        let minutes = self.log.log_retention_minutes.map(|it| i64::from(it) * MS_PER_MINUTE);
-        let ms = self.log.log_retention_ms.or(minutes);
-        ms.unwrap_or(i64::from(self.log.log_retention_hours) * MS_PER_HOUR).max(-1)
+        let minutes = self.log_retention_minutes.map(|it| i64::from(it) * MS_PER_MINUTE);
+        let ms = self.log_retention_ms.or(minutes);
+        ms.unwrap_or(i64::from(self.log_retention_hours) * MS_PER_HOUR).max(-1)
     }
 
     /// After how long a new segment begins.
     pub fn roll_ms(&self) -> i64 {
-        self.log.log_roll_ms.unwrap_or(i64::from(self.log.log_roll_hours) * MS_PER_HOUR)
+        self.log_roll_ms.unwrap_or(i64::from(self.log_roll_hours) * MS_PER_HOUR)
     }
 
     /// By how much at random a new segment may begin early.
     pub fn roll_jitter_ms(&self) -> i64 {
-        self.log.log_roll_jitter_ms.unwrap_or(i64::from(self.log.log_roll_jitter_hours) * MS_PER_HOUR)
+        self.log_roll_jitter_ms.unwrap_or(i64::from(self.log_roll_jitter_hours) * MS_PER_HOUR)
     }
 
     /// How long a record may wait before it is forced to disk.
     pub fn flush_ms(&self) -> i64 {
-        self.log.log_flush_interval_ms.unwrap_or(self.log.log_flush_scheduler_interval_ms)
+        self.log_flush_interval_ms.unwrap_or(self.log_flush_scheduler_interval_ms)
     }
+}
 
+impl ServerSettings {
     /// The log directories.
     pub fn log_directories(&self) -> &[String] {
         self.log.log_dirs.as_deref().unwrap_or(&self.log.log_dir)
@@ -104,13 +107,17 @@ impl ServerSettings {
 
 /// What a topic has when it says nothing itself: the texts that the server's settings amount to.
 pub fn topic_defaults(server: &ServerSettings, effective: &Texts) -> Texts {
+    defaults_of_topics(&server.log, effective)
+}
+
+pub(super) fn defaults_of_topics(log: &LogSettings, effective: &Texts) -> Texts {
     let mut texts = Texts::new();
     for (topic, fallback) in TOPIC_FALLBACKS {
         let text = match topic {
-            "retention.ms" => Some(server.retention_ms().to_string()),
-            "segment.ms" => Some(server.roll_ms().to_string()),
-            "segment.jitter.ms" => Some(server.roll_jitter_ms().to_string()),
-            "flush.ms" => Some(server.flush_ms().to_string()),
+            "retention.ms" => Some(log.retention_ms().to_string()),
+            "segment.ms" => Some(log.roll_ms().to_string()),
+            "segment.jitter.ms" => Some(log.roll_jitter_ms().to_string()),
+            "flush.ms" => Some(log.flush_ms().to_string()),
             _ => text_of(fallback, effective),
         };
         if let Some(text) = text {
@@ -142,9 +149,20 @@ pub fn topic_settings(defaults: &Texts, own: &Texts) -> Result<TopicSettings, In
     TopicSettings::read(&over(defaults, own))
 }
 
-/// What holds for a group: its own texts over the server's.
-pub fn group_settings(defaults: &Texts, own: &Texts) -> Result<GroupSettings, InvalidSetting> {
-    GroupSettings::read(&over(defaults, own))
+/// What holds for a group: its own texts over the server's, within the bounds that the server sets now. The bounds
+/// may have moved since the group's texts were accepted.
+pub fn group_settings(
+    server: &ServerSettings,
+    defaults: &Texts,
+    own: &Texts,
+) -> Result<GroupSettings, InvalidSetting> {
+    let mut texts = over(defaults, own);
+    for (name, least, most) in resources::group_bounds(server) {
+        let Some(value) = own.get(name).and_then(|it| it.trim().parse::<i32>().ok()) else { continue };
+        let bounded = value.min(most.unwrap_or(i32::MAX)).max(least.unwrap_or(i32::MIN));
+        texts.insert(name.to_owned(), bounded.to_string());
+    }
+    GroupSettings::read(&texts)
 }
 
 pub(super) fn over(below: &Texts, above: &Texts) -> Texts {

@@ -1,7 +1,8 @@
 //! The answer to `DescribeConfigs`, entry for entry as `ConfigHelper` gives it.
 
-use ottla_base::settings::{InvalidSetting, Kind, Scope, Setting, Texts};
+use ottla_base::settings::{InvalidSetting, Kind, Scope, Setting, Table, Texts};
 
+use super::broker::LogSettings;
 use super::layers::{ServerLayers, declaration, default_text, synonyms_and_base};
 use super::{ResourceKind, derived, is_public};
 
@@ -146,7 +147,7 @@ fn server_synonyms(layers: &ServerLayers, name: &str, sensitive: bool) -> Vec<Sy
 /// The settings of a topic.
 pub fn topic(layers: &ServerLayers, own: &Texts) -> Result<Vec<Entry>, InvalidSetting> {
     let effective = layers.effective();
-    let defaults = derived::topic_defaults(&layers.settings()?, &effective);
+    let defaults = derived::defaults_of_topics(&LogSettings::read(&effective)?, &effective);
     let inherited = |setting: &Setting| match derived::topic_fallback(setting.name) {
         Some(server) => server_synonyms(layers, server, setting.is_sensitive()),
         None => Vec::new(),

@@ -98,9 +98,9 @@ fn refuse_local(name: &str, local: i64, whole_name: &str, whole: i64) -> Result<
 }
 
 /// A group's key, and the least and most that the server allows.
-type Bound = (&'static str, Option<i32>, Option<i32>);
+pub(super) type Bound = (&'static str, Option<i32>, Option<i32>);
 
-fn group_bounds(server: &ServerSettings) -> [Bound; 15] {
+pub(super) fn group_bounds(server: &ServerSettings) -> [Bound; 15] {
     let consumer = &server.groups;
     let share = &server.share_groups;
     let streams = &server.streams_groups;
@@ -314,7 +314,7 @@ pub(super) fn check_step(
     listeners: &Listeners,
 ) -> Result<(), InvalidSetting> {
     check_thread_counts(before, after)?;
-    let (ms, bytes) = (after.retention_ms(), after.log.log_retention_bytes);
+    let (ms, bytes) = (after.log.retention_ms(), after.log.log_retention_bytes);
     refuse_local("log.local.retention.ms", after.tiered.log_local_retention_ms, "log.retention.ms", ms)?;
     let local_bytes = after.tiered.log_local_retention_bytes;
     refuse_local("log.local.retention.bytes", local_bytes, "log.retention.bytes", bytes)?;

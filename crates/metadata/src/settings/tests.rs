@@ -252,3 +252,69 @@ fn changes_are_judged_as_kafka_judges_them() {
         assert_eq!(ours, expected, "{request}");
     }
 }
+
+#[test]
+fn a_topic_inherits_and_overrides() {
+    let layers = ServerLayers::new(parse_properties(STARTED_WITH).expect("well-formed"));
+    let server = layers.settings().expect("valid");
+    let defaults = derived::topic_defaults(&server, &layers.effective());
+    let inherited = derived::topic_settings(&defaults, &Texts::new()).expect("valid");
+    assert_eq!((inherited.retention_ms, inherited.segment_ms), (360_000_000, 500_000));
+    assert_eq!(inherited.cleanup_policy, ["delete", "compact"]);
+    assert_eq!(inherited.compression_type, "lz4");
+    let own = derived::topic_settings(&defaults, &texts(&TOPIC)).expect("valid");
+    assert_eq!((own.retention_ms, own.segment_ms), (5, 500_000));
+    assert_eq!(own.cleanup_policy, ["compact"]);
+}
+
+#[test]
+fn a_group_stays_within_the_bounds_of_its_server() {
+    let mut started = parse_properties(STARTED_WITH).expect("well-formed");
+    started.insert("group.consumer.max.session.timeout.ms".to_owned(), "47000".to_owned());
+    let layers = ServerLayers::new(started);
+    let server = layers.settings().expect("valid");
+    let defaults = derived::group_defaults(&layers.effective());
+    let inherited = derived::group_settings(&server, &defaults, &Texts::new()).expect("valid");
+    assert_eq!(inherited.consumer_session_timeout_ms, 46_000);
+    let own = derived::group_settings(&server, &defaults, &texts(&GROUP)).expect("valid");
+    assert_eq!(own.consumer_session_timeout_ms, 47_000);
+}
+
+#[test]
+fn a_dynamic_name_silences_the_other_names_of_its_setting() {
+    let mut layers = ServerLayers::new(parse_properties(STARTED_WITH).expect("well-formed"));
+    assert_eq!(layers.settings().expect("valid").log.roll_ms(), 500_000);
+    let left_out = layers.set_cluster(texts(&[
+        ("log.retention.ms", "7"),
+        ("log.roll.hours", "2"),
+        ("listeners", "PLAINTEXT://:1"),
+        ("ssl.key.password", "x"),
+        ("log.cleaner.threads", "many"),
+    ]));
+    let names: Vec<&str> = left_out.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["listeners", "log.cleaner.threads", "log.roll.hours", "ssl.key.password"]);
+    assert_eq!(layers.settings().expect("valid").log.retention_ms(), 7);
+    layers.set_own(texts(&[("log.retention.ms", "9"), ("group.consumer.assignment.interval.ms", "99999")]));
+    let server = layers.settings().expect("valid");
+    assert_eq!(server.log.retention_ms(), 9);
+    assert_eq!(server.groups.group_consumer_assignment_interval_ms, 15_000);
+}
+
+#[test]
+fn durations_are_read_as_java_reads_them() {
+    use super::checks::duration_ms;
+    let known = [
+        ("PT1H", Some(3_600_000)),
+        ("P2DT3H4M5.678S", Some(183_845_678)),
+        ("-PT1M", Some(-60_000)),
+        ("pt-1.5s", Some(-1500)),
+        ("PT", None),
+        ("P1Y", None),
+        ("PT1H2", None),
+        ("P9999999999999999D", None),
+        ("1H", None),
+    ];
+    for (text, ms) in known {
+        assert_eq!(duration_ms(text), ms, "{text}");
+    }
+}
