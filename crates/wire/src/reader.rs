@@ -177,6 +177,11 @@ impl Reader {
         Ok(self.i8()? >= 0)
     }
 
+    /// Whether a nullable structure follows in a tagged field, where Kafka says so with an unsigned varint.
+    pub fn is_tagged_present(&mut self) -> Result<bool> {
+        Ok(self.unsigned_varint()? > 0)
+    }
+
     /// How many tagged fields follow.
     pub fn tagged_field_count(&mut self) -> Result<usize> {
         let count = self.unsigned_varint()? as usize;

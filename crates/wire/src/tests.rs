@@ -7,6 +7,7 @@ use crate::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use crate::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use crate::messages::metadata_request::MetadataRequest;
 use crate::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use crate::records::group::ConsumerGroupMemberMetadataValue;
 use crate::records::metadata::{MetadataRecord, TopicRecord};
 use crate::{
     ApiKey, Cut, DecodeError, EncodeError, Message, Reader, Request, Writer, decode_metadata_record,
@@ -90,6 +91,15 @@ fn tagged_fields_come_and_go() {
     let kept: ApiVersionsResponse = decode(frame.clone(), 3).expect("decodes");
     assert_eq!(kept.unknown_tagged_fields[0].tag, 0x63);
     assert_eq!(encode(&kept, 3), frame);
+}
+
+/// Kafka says null in a tagged field with the unsigned varint 0, elsewhere with the byte -1.
+#[test]
+fn a_tagged_structure_has_its_own_null() {
+    let value = ConsumerGroupMemberMetadataValue { classic_member_metadata: None, ..Default::default() };
+    let bytes = encode(&value, 0);
+    assert!(bytes.ends_with(&[1, 0, 1, 0]), "{bytes:02x?}");
+    assert_eq!(decode(bytes, 0), Ok(value));
 }
 
 #[test]

@@ -279,6 +279,11 @@ impl Writer {
         self.i8(-1);
     }
 
+    /// Null in place of a structure in a tagged field.
+    pub fn tagged_absent(&mut self) {
+        self.i8(0);
+    }
+
     /// How many tagged fields follow.
     pub fn tagged_field_count(&mut self, count: usize) -> Result {
         self.plain_length(count)

@@ -336,8 +336,9 @@ impl Emitter<'_> {
             Type::Primitive(Primitive::String) => format!("{reader}.nullable_string({flexible})?"),
             Type::Primitive(_) => format!("{reader}.nullable_bytes({flexible})?"),
             Type::Struct(name) => {
+                let present = if field.tag.is_some() { "is_tagged_present" } else { "is_present" };
                 format!(
-                    "if {reader}.is_present()? {{ Some({}::decode({reader}, version)?) }} else {{ None }}",
+                    "if {reader}.{present}()? {{ Some({}::decode({reader}, version)?) }} else {{ None }}",
                     self.struct_name(name)
                 )
             }

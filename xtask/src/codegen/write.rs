@@ -110,6 +110,7 @@ impl Emitter<'_> {
         if !is_nullable(field) {
             return self.write_value(&field.kind, place, flexible);
         }
+        let absent = if field.tag.is_some() { "tagged_absent" } else { "absent" };
         let nullable = match &field.kind {
             Type::Primitive(Primitive::String) => {
                 format!("writer.nullable_string({flexible}, {place}.as_deref())?;\n")
@@ -119,7 +120,7 @@ impl Emitter<'_> {
             }
             Type::Primitive(_) => format!("writer.nullable_bytes({flexible}, {place}.as_deref())?;\n"),
             Type::Struct(_) => format!(
-                "match &{place} {{\nNone => writer.absent(),\nSome(it) => {{\nwriter.present();\n\
+                "match &{place} {{\nNone => writer.{absent}(),\nSome(it) => {{\nwriter.present();\n\
                  it.encode(writer, version)?;\n}}\n}}\n"
             ),
             Type::Array(element) => {

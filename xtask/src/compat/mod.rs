@@ -9,6 +9,7 @@ mod clients;
 mod configs;
 mod difference;
 mod explained;
+mod golden;
 mod mask;
 pub mod node;
 pub mod reference;
@@ -53,6 +54,8 @@ enum Kind {
     Beside(fn(&Stage<'_>) -> Outcome<Transcript>),
     /// Starts what it needs itself and yields the transcript expected and the one seen.
     Alone(fn(&Setting<'_>) -> Outcome<(Transcript, Transcript)>),
+    /// Like `Alone`, but starts no server at all.
+    Bytes(fn(&Setting<'_>) -> Outcome<(Transcript, Transcript)>),
 }
 
 struct Scenario {
@@ -64,6 +67,12 @@ struct Scenario {
 }
 
 const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "wire",
+        about: "every message at every version, as Apache Kafka's own serializers write it",
+        ci: true,
+        kind: Kind::Bytes(golden::run),
+    },
     Scenario {
         name: "tools",
         about: "the command-line tools of Apache Kafka",
@@ -138,7 +147,8 @@ pub fn run(arguments: Arguments) -> Outcome {
     let chosen = choose(&arguments)?;
     let explained = Explained::load()?;
     let reference = Reference::lay_out()?;
-    let candidate = if arguments.self_check { Maker::Kafka } else { Maker::ottla()? };
+    let servers = chosen.iter().any(|it| !matches!(it.kind, Kind::Bytes(_)));
+    let candidate = if arguments.self_check || !servers { Maker::Kafka } else { Maker::ottla()? };
     let mut folder = tempfile::Builder::new().prefix("ottla-compat-").tempdir()?;
     if arguments.keep {
         folder.disable_cleanup(true);
@@ -186,7 +196,7 @@ fn transcripts(chosen: &[&'static Scenario], setting: &Setting<'_>) -> Outcome<V
         .iter()
         .filter_map(|it| match it.kind {
             Kind::Beside(script) => Some((it.name, script)),
-            Kind::Alone(_) => None,
+            Kind::Alone(_) | Kind::Bytes(_) => None,
         })
         .collect();
     if !scripts.is_empty() {
@@ -197,7 +207,7 @@ fn transcripts(chosen: &[&'static Scenario], setting: &Setting<'_>) -> Outcome<V
         }
     }
     for scenario in chosen {
-        if let Kind::Alone(script) = scenario.kind {
+        if let Kind::Alone(script) | Kind::Bytes(script) = scenario.kind {
             let begin = Instant::now();
             pairs.push((scenario.name, script(setting)));
             eprintln!("{:14}{:>6.1} s", scenario.name, begin.elapsed().as_secs_f64());

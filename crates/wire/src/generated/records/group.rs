@@ -811,7 +811,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
             let (tag, mut field) = reader.tagged_field()?;
             match tag {
                 0 => {
-                    it.classic_member_metadata = if field.is_present()? {
+                    it.classic_member_metadata = if field.is_tagged_present()? {
                         Some(ClassicMemberMetadata::decode(&mut field, version)?)
                     } else {
                         None
@@ -843,7 +843,7 @@ impl Message for ConsumerGroupMemberMetadataValue {
             writer.unknown_tagged_fields(&mut unknown, 0)?;
             writer.tagged_field(0, |writer| {
                 match &self.classic_member_metadata {
-                    None => writer.absent(),
+                    None => writer.tagged_absent(),
                     Some(it) => {
                         writer.present();
                         it.encode(writer, version)?;
