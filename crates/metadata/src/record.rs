@@ -30,8 +30,9 @@ impl Record {
     }
 
     /// Reads the value of a record of the log. A type or version that Kafka 4.4 does not know is an error.
-    pub fn decode(value: Bytes) -> Result<MetadataRecord, DecodeError> {
-        Ok(decode_metadata_record(value)?.0)
+    pub fn decode(value: Bytes) -> Result<Record, DecodeError> {
+        let (fact, version) = decode_metadata_record(value)?;
+        Ok(Record { version, fact })
     }
 
     /// The value of the record, as it is written to the log.

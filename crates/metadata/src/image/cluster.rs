@@ -29,9 +29,9 @@ pub struct Broker {
     pub epoch: BrokerEpoch,
     /// Drawn by the broker at every start.
     pub incarnation: Uuid,
-    /// Where it listens, in the order it said.
+    /// Where it listens, in the order of names.
     pub listeners: Vec<Listener>,
-    /// What it can run at.
+    /// What it can run at, in the order of names.
     pub features: Vec<(Str, LevelRange)>,
     /// `broker.rack`.
     pub rack: Option<Str>,
@@ -56,9 +56,9 @@ pub struct RegisteredController {
     pub incarnation: Uuid,
     /// A leftover of clusters that came from ZooKeeper.
     pub zk_migration_ready: bool,
-    /// Where it listens.
+    /// Where it listens, in the order of names.
     pub listeners: Vec<Listener>,
-    /// What it can run at.
+    /// What it can run at, in the order of names.
     pub features: Vec<(Str, LevelRange)>,
 }
 
@@ -109,20 +109,13 @@ impl Broker {
             id: NodeId(record.broker_id),
             epoch: BrokerEpoch(record.broker_epoch),
             incarnation: record.incarnation_id,
-            listeners: (record.end_points.iter())
-                .map(|it| Listener {
-                    name: it.name.detached(),
-                    host: it.host.detached(),
-                    port: it.port,
-                    security_protocol: it.security_protocol,
-                })
-                .collect(),
-            features: (record.features.iter())
-                .map(|it| {
-                    let range = LevelRange { min: it.min_supported_version, max: it.max_supported_version };
-                    (it.name.detached(), range)
-                })
-                .collect(),
+            listeners: listeners(
+                (record.end_points.iter()).map(|it| (&it.name, &it.host, it.port, it.security_protocol)),
+            ),
+            features: features(
+                (record.features.iter())
+                    .map(|it| (&it.name, it.min_supported_version, it.max_supported_version)),
+            ),
             rack: record.rack.as_ref().map(Str::detached),
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
@@ -175,20 +168,13 @@ impl RegisteredController {
             id: NodeId(record.controller_id),
             incarnation: record.incarnation_id,
             zk_migration_ready: record.zk_migration_ready,
-            listeners: (record.end_points.iter())
-                .map(|it| Listener {
-                    name: it.name.detached(),
-                    host: it.host.detached(),
-                    port: it.port,
-                    security_protocol: it.security_protocol,
-                })
-                .collect(),
-            features: (record.features.iter())
-                .map(|it| {
-                    let range = LevelRange { min: it.min_supported_version, max: it.max_supported_version };
-                    (it.name.detached(), range)
-                })
-                .collect(),
+            listeners: listeners(
+                (record.end_points.iter()).map(|it| (&it.name, &it.host, it.port, it.security_protocol)),
+            ),
+            features: features(
+                (record.features.iter())
+                    .map(|it| (&it.name, it.min_supported_version, it.max_supported_version)),
+            ),
         }
     }
 
@@ -215,6 +201,28 @@ impl RegisteredController {
             ..Default::default()
         }
     }
+}
+
+/// Listeners in the order of names: Kafka's own order is that of its hash maps.
+fn listeners<'r>(all: impl Iterator<Item = (&'r Str, &'r Str, u16, i16)>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = all
+        .map(|(name, host, port, security_protocol)| Listener {
+            name: name.detached(),
+            host: host.detached(),
+            port,
+            security_protocol,
+        })
+        .collect();
+    listeners.sort_by(|one, other| one.name.cmp(&other.name));
+    listeners
+}
+
+/// Features in the order of names.
+fn features<'r>(all: impl Iterator<Item = (&'r Str, i16, i16)>) -> Vec<(Str, LevelRange)> {
+    let mut features: Vec<(Str, LevelRange)> =
+        all.map(|(name, min, max)| (name.detached(), LevelRange { min, max })).collect();
+    features.sort_by(|one, other| one.0.cmp(&other.0));
+    features
 }
 
 fn range_of(features: &[(Str, LevelRange)], feature: &str) -> LevelRange {

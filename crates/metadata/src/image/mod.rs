@@ -15,6 +15,7 @@ pub use cluster::{Broker, Cluster, Listener, RegisteredController};
 pub use configs::{Config, Configs, Resource};
 pub use features::Features;
 pub use partition::{LeaderRecovery, Nodes, Partition, PartitionId};
+pub(crate) use partition::{NO_LEADER_CHANGE, NO_RECOVERY_CHANGE, nodes, numbers};
 pub use topics::{Topic, Topics};
 
 use ottla_base::ProducerId;
