@@ -3,12 +3,14 @@
 mod dispatch;
 mod emit;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::workspace::{Outcome, root};
@@ -43,13 +45,22 @@ pub fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// Fails unless the committed Rust is what the schema gives today.
+/// Fails unless the committed Rust is what the schema gives today, no more and no less.
 pub fn check() -> Outcome {
     let folder = target();
-    for (path, text) in generate()? {
-        let committed = std::fs::read_to_string(folder.join(&path)).unwrap_or_default();
-        if committed != text {
+    let files = generate()?;
+    for (path, text) in &files {
+        let committed = std::fs::read_to_string(folder.join(path)).unwrap_or_default();
+        if committed != *text {
             return Err(format!("{} is stale: run `cargo xtask codegen`", path.display()).into());
+        }
+    }
+    for part in ["messages", "records"] {
+        for entry in std::fs::read_dir(folder.join(part))? {
+            let path = Path::new(part).join(entry?.file_name());
+            if !files.contains_key(&path) {
+                return Err(format!("{} is nothing's: run `cargo xtask codegen`", path.display()).into());
+            }
         }
     }
     Ok(())

@@ -3,6 +3,10 @@
 //! A message begins in the first column: `request ProduceRequest key=0 versions=3-13 flexible=9+`. A field is
 //! indented under what it belongs to: `Name: []string 0+ null=1+ tag=0@2+ default=null key ignorable`.
 //! `struct Name 0+` begins a structure that several fields of its message share.
+//!
+//! A request also says who answers it (`listeners=broker,controller`), whether its last version is not yet offered
+//! (`unstable`), whether brokers pass it on (`forwardable`) and whether it needs the right to act for the cluster
+//! (`cluster-action`). A response that is `streamed` gets views, so that it can be written straight from state.
 
 use crate::workspace::Outcome;
 
