@@ -1,5 +1,7 @@
 //! Changes of the ISR, wished by leaders (KIP-497, KIP-704, KIP-903).
 
+use std::collections::BTreeSet;
+
 use ottla_base::{ErrorCode, NodeId, PartitionIndex};
 use ottla_wire::messages::alter_partition_request::{AlterPartitionRequest, BrokerState, PartitionData};
 use ottla_wire::messages::alter_partition_response::{
@@ -24,11 +26,16 @@ pub(super) fn decide(
         return Decided::reply(AlterPartitionResponse { error_code, ..Default::default() });
     }
     let mut records = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
         let topic = deciding.image.topics.get(asked.topic_id);
         let partitions = asked.partitions.iter().map(|wanted| {
             let altered = match topic {
+                // The epoch that the second wish is for has passed with the first.
+                Some(_) if !seen.insert((asked.topic_id, wanted.partition_index)) => {
+                    Err(ErrorCode::InvalidUpdateVersion)
+                }
                 Some(topic) => deciding.alter_partition(leader, topic, wanted, &mut records),
                 None => Err(ErrorCode::UnknownTopicId),
             };

@@ -13,9 +13,12 @@ use ottla_wire::messages::controller_registration_request::ControllerRegistratio
 use ottla_wire::messages::controller_registration_response::ControllerRegistrationResponse;
 use ottla_wire::messages::unregister_broker_request::UnregisterBrokerRequest;
 use ottla_wire::messages::unregister_broker_response::UnregisterBrokerResponse;
+use ottla_wire::messages::unregister_controller_request::UnregisterControllerRequest;
+use ottla_wire::messages::unregister_controller_response::UnregisterControllerResponse;
 use ottla_wire::records::metadata::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, ControllerEndpoint, ControllerFeature,
     MetadataRecord, RegisterBrokerRecord, RegisterControllerRecord, UnregisterBrokerRecord,
+    UnregisterControllerRecord,
 };
 
 use super::elections::Departure;
@@ -256,7 +259,7 @@ pub(super) fn heartbeat(
             State::Fenced | State::MayStop => deciding.fence(id, &mut records),
             State::Unfenced => {
                 records.push(change(broker, |record| record.fenced = UNFENCE));
-                deciding.elect_where_nobody_leads(id, &mut records);
+                deciding.elect_where_nobody_leads(id, &request.offline_log_dirs, &mut records);
             }
             State::ShuttingDown => {
                 if !broker.in_controlled_shutdown {
@@ -373,6 +376,28 @@ pub(super) fn register_controller(
     };
     let records = vec![MetadataRecord::RegisterControllerRecord(record)];
     Decided::together(records, ControllerRegistrationResponse { error_message: None, ..Default::default() })
+}
+
+pub(super) fn unregister_controller(
+    deciding: &mut Deciding<'_>,
+    request: UnregisterControllerRequest,
+) -> Decided<UnregisterControllerResponse> {
+    let refused = |code: ErrorCode, message: String| {
+        let (error_code, error_message) = parts(Err(Refusal::new(code, message)));
+        Decided::reply(UnregisterControllerResponse { error_code, error_message, ..Default::default() })
+    };
+    if !deciding.image.features.version().has_controller_unregistration() {
+        let message = "The current MetadataVersion is too old to support controller unregistration.";
+        return refused(ErrorCode::UnsupportedVersion, message.to_owned());
+    }
+    let controller_id = request.controller_id;
+    if !deciding.image.cluster.controllers.contains_key(&NodeId(controller_id)) {
+        let message = format!("Controller ID {controller_id} is not currently registered.");
+        return refused(ErrorCode::ControllerIdNotRegistered, message);
+    }
+    let record = UnregisterControllerRecord { controller_id, ..Default::default() };
+    let records = vec![MetadataRecord::UnregisterControllerRecord(record)];
+    Decided::together(records, UnregisterControllerResponse { error_message: None, ..Default::default() })
 }
 
 impl Deciding<'_> {

@@ -101,10 +101,19 @@ impl Deciding<'_> {
         records.extend(wish.build().map(MetadataRecord::PartitionChangeRecord));
     }
 
-    /// A broker may lead again: partitions without a leader may be waiting for it.
-    pub(super) fn elect_where_nobody_leads(&self, broker: NodeId, records: &mut Vec<MetadataRecord>) {
+    /// A broker may lead again: partitions without a leader may be waiting for it. What it has in `lost` directories
+    /// it cannot lead.
+    pub(super) fn elect_where_nobody_leads(
+        &self,
+        broker: NodeId,
+        lost: &[Uuid],
+        records: &mut Vec<MetadataRecord>,
+    ) {
+        let waits = |it: &Partition| {
+            !it.has_leader() && !it.directory_of(broker).is_some_and(|at| lost.contains(&at))
+        };
         let candidates = Candidates { besides: broker, ..Candidates::active(&self.image.cluster) };
-        for (id, partition) in self.image.topics.all_partitions().filter(|(_, it)| !it.has_leader()) {
+        for (id, partition) in self.image.topics.all_partitions().filter(|(_, it)| waits(it)) {
             let Some(topic) = self.image.topics.get(id.topic) else { continue };
             let mut wish = self.wish(topic, id, partition, candidates);
             if self.allows_unclean_election(topic) {

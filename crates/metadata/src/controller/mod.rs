@@ -195,6 +195,9 @@ requests! {
     /// A controller registers.
     RegisterController(controller_registration_request::ControllerRegistrationRequest)
         -> controller_registration_response::ControllerRegistrationResponse = brokers::register_controller;
+    /// A controller's registration is to be removed.
+    UnregisterController(unregister_controller_request::UnregisterControllerRequest)
+        -> unregister_controller_response::UnregisterControllerResponse = brokers::unregister_controller;
     /// Topics are to be created.
     CreateTopics(CreateTopics) -> create_topics_response::CreateTopicsResponse = create_topics::decide;
     /// Topics are to be deleted.

@@ -1,5 +1,7 @@
 //! Moving partitions to other brokers (KIP-455, KIP-860).
 
+use std::collections::BTreeSet;
+
 use ottla_base::{ErrorCode, PartitionIndex};
 use ottla_wire::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition,
@@ -23,12 +25,16 @@ pub(super) fn decide(
     request: AlterPartitionReassignmentsRequest,
 ) -> Decided<AlterPartitionReassignmentsResponse> {
     let mut records = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut responses = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let partitions = topic.partitions.iter().map(|target| {
-            let outcome = match records.len() < MAX_RECORDS_PER_REQUEST {
-                true => deciding.reassign(&topic.name, target, request.allow_replication_factor_change),
-                false => Err(too_many_records()),
+            let outcome = if !seen.insert((&topic.name, target.partition_index)) {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate partition."))
+            } else if records.len() == MAX_RECORDS_PER_REQUEST {
+                Err(too_many_records())
+            } else {
+                deciding.reassign(&topic.name, target, request.allow_replication_factor_change)
             };
             let outcome =
                 outcome.map(|change| records.extend(change.map(MetadataRecord::PartitionChangeRecord)));

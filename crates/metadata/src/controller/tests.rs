@@ -112,7 +112,7 @@ impl Cluster {
             incarnation_id: Uuid::from_number(incarnation),
             features: features.collect(),
             rack: None,
-            log_dirs: vec![directory_of(id)],
+            log_dirs: vec![directory_of(id), directory_of(id + 500)],
             previous_broker_epoch: previous,
             ..Default::default()
         };

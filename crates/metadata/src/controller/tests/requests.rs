@@ -182,3 +182,376 @@ fn a_controlled_shutdown_hands_leaderships_over_first() {
     assert!(asked.should_shut_down && asked.is_fenced);
     cluster.check();
 }
+
+fn reassign(
+    cluster: &mut Cluster,
+    topic: &'static str,
+    replicas: Option<&[i32]>,
+) -> (ErrorCode, Option<String>) {
+    let partition = alter_partition_reassignments_request::ReassignablePartition {
+        partition_index: 0,
+        replicas: replicas.map(<[i32]>::to_vec),
+        ..Default::default()
+    };
+    let topic = alter_partition_reassignments_request::ReassignableTopic {
+        name: topic.into(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = alter_partition_reassignments_request::AlterPartitionReassignmentsRequest {
+        topics: vec![topic],
+        allow_replication_factor_change: false,
+        ..Default::default()
+    };
+    let Reply::AlterPartitionReassignments(mut reply) =
+        cluster.ask(Request::AlterPartitionReassignments(request))
+    else {
+        panic!("another reply")
+    };
+    let result = reply.responses.remove(0).partitions.remove(0);
+    let code = ErrorCode::known(result.error_code).expect("known");
+    (code, result.error_message.map(|it| it.to_string()))
+}
+
+/// How many partitions are moving.
+fn moving(cluster: &mut Cluster) -> usize {
+    let request = list_partition_reassignments_request::ListPartitionReassignmentsRequest::default();
+    let Reply::ListPartitionReassignments(reply) = cluster.ask(Request::ListPartitionReassignments(request))
+    else {
+        panic!("another reply")
+    };
+    reply.topics.iter().map(|topic| topic.partitions.len()).sum()
+}
+
+/// The leader of `topic`-0 wishes an ISR.
+fn alter_isr(cluster: &mut Cluster, topic: &str, isr: &[i32], epochs: (i32, i32)) -> ErrorCode {
+    let topic_id = cluster.image().topics.id(topic).expect("exists");
+    let partition =
+        cluster.image().topics.partition(topic_id, ottla_base::PartitionIndex(0)).expect("exists");
+    let leader = partition.leader.get();
+    let state = |id: &i32| alter_partition_request::BrokerState {
+        broker_id: *id,
+        broker_epoch: cluster.epoch(*id),
+        ..Default::default()
+    };
+    let data = alter_partition_request::PartitionData {
+        partition_index: 0,
+        leader_epoch: partition.leader_epoch.get() + epochs.0,
+        partition_epoch: partition.partition_epoch + epochs.1,
+        new_isr_with_epochs: isr.iter().map(state).collect(),
+        ..Default::default()
+    };
+    let request = alter_partition_request::AlterPartitionRequest {
+        broker_id: leader,
+        broker_epoch: cluster.epoch(leader),
+        topics: vec![alter_partition_request::TopicData {
+            topic_id,
+            partitions: vec![data],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let Reply::AlterPartition(mut reply) = cluster.ask(Request::AlterPartition(request)) else {
+        panic!("another reply")
+    };
+    ErrorCode::known(reply.topics.remove(0).partitions.remove(0).error_code).expect("known")
+}
+
+#[test]
+fn an_isr_changes_by_compare_and_set() {
+    let mut cluster = Cluster::with_brokers(3, options());
+    cluster.create_all(vec![assigned("a", &[(0, &[1, 2, 3])])]);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1, 2], (0, 0)), ErrorCode::None);
+    assert_eq!(cluster.partition("a", 0), (1, vec![1, 2], vec![]));
+    assert_eq!(alter_isr(&mut cluster, "a", &[1], (1, 0)), ErrorCode::NotController);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1], (0, 1)), ErrorCode::NotController);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1], (-1, 0)), ErrorCode::FencedLeaderEpoch);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1], (0, -1)), ErrorCode::InvalidUpdateVersion);
+    assert_eq!(alter_isr(&mut cluster, "a", &[2], (0, 0)), ErrorCode::InvalidRequest);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1, 9], (0, 0)), ErrorCode::InvalidRequest);
+    cluster.heartbeat(3, |it| it.want_fence = true);
+    assert_eq!(alter_isr(&mut cluster, "a", &[1, 2, 3], (0, 0)), ErrorCode::IneligibleReplica);
+    cluster.check();
+}
+
+#[test]
+fn a_partition_moves_when_its_new_replica_is_in_sync() {
+    let mut cluster = Cluster::with_brokers(2, options());
+    cluster.create_all(vec![assigned("a", &[(0, &[1])])]);
+    assert_eq!(reassign(&mut cluster, "a", Some(&[2])).0, ErrorCode::None);
+    assert_eq!(moving(&mut cluster), 1);
+    assert_eq!(cluster.partition("a", 0), (1, vec![1], vec![]));
+    assert_eq!(alter_isr(&mut cluster, "a", &[1, 2], (0, 0)), ErrorCode::NewLeaderElected);
+    assert_eq!(cluster.partition("a", 0), (2, vec![2], vec![]));
+    assert_eq!(moving(&mut cluster), 0);
+    cluster.check();
+}
+
+#[test]
+fn moves_that_cannot_be_are_refused_and_moves_can_be_cancelled() {
+    let mut cluster = Cluster::with_brokers(2, options());
+    cluster.create_all(vec![assigned("a", &[(0, &[1])])]);
+    let (code, message) = reassign(&mut cluster, "a", None);
+    assert_eq!((code, message), (ErrorCode::NoReassignmentInProgress, None));
+    let (code, message) = reassign(&mut cluster, "b", Some(&[1]));
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(message.as_deref(), Some("Unable to find a topic named b."));
+    let (code, message) = reassign(&mut cluster, "a", Some(&[1, 2]));
+    assert_eq!(code, ErrorCode::InvalidReplicationFactor);
+    assert_eq!(message.as_deref(), Some("The replication factor is changed from 1 to 2"));
+    assert_eq!(reassign(&mut cluster, "a", Some(&[7])).0, ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(reassign(&mut cluster, "a", Some(&[1])).0, ErrorCode::None);
+    assert_eq!(moving(&mut cluster), 0);
+    assert_eq!(reassign(&mut cluster, "a", Some(&[2])).0, ErrorCode::None);
+    assert_eq!(reassign(&mut cluster, "a", None).0, ErrorCode::None);
+    assert_eq!((moving(&mut cluster), cluster.partition("a", 0)), (0, (1, vec![1], vec![])));
+    cluster.check();
+}
+
+/// Asks for an election of `a`-0, then of everything.
+fn elect(cluster: &mut Cluster, election_type: i8) -> (ErrorCode, usize) {
+    let topic = |topic: &'static str| elect_leaders_request::TopicPartitions {
+        topic: topic.into(),
+        partitions: vec![0],
+        ..Default::default()
+    };
+    let mut ask = |topic_partitions| {
+        let request = elect_leaders_request::ElectLeadersRequest {
+            election_type,
+            topic_partitions,
+            ..Default::default()
+        };
+        match cluster.ask(Request::ElectLeaders(request)) {
+            Reply::ElectLeaders(reply) => reply.replica_election_results,
+            other => panic!("{other:?}"),
+        }
+    };
+    let one = ask(Some(vec![topic("a")])).remove(0).partition_result.remove(0).error_code;
+    let all = ask(None).iter().map(|topic| topic.partition_result.len()).sum();
+    (ErrorCode::known(one).expect("known"), all)
+}
+
+#[test]
+fn elections_happen_only_where_they_are_needed() {
+    let mut cluster = Cluster::with_brokers(2, options());
+    cluster.create_all(vec![assigned("a", &[(0, &[1, 2])]), assigned("b", &[(0, &[2])])]);
+    assert_eq!(elect(&mut cluster, 0), (ErrorCode::ElectionNotNeeded, 0));
+    assert_eq!(elect(&mut cluster, 1), (ErrorCode::ElectionNotNeeded, 0));
+    assert_eq!(elect(&mut cluster, 7).0, ErrorCode::InvalidRequest);
+    cluster.heartbeat(1, |it| it.want_fence = true);
+    assert_eq!(cluster.partition("a", 0).0, 2);
+    assert_eq!(elect(&mut cluster, 0), (ErrorCode::PreferredLeaderNotAvailable, 1));
+    cluster.heartbeat(1, |_| ());
+    assert_eq!(alter_isr(&mut cluster, "a", &[2, 1], (0, 0)), ErrorCode::None);
+    assert_eq!(elect(&mut cluster, 0), (ErrorCode::None, 0));
+    assert_eq!(cluster.partition("a", 0).0, 1);
+    cluster.check();
+}
+
+#[test]
+fn leaderships_return_to_preferred_leaders_from_time_to_time() {
+    let mut cluster = Cluster::with_brokers(2, options());
+    cluster.create_all(vec![assigned("a", &[(0, &[1, 2])])]);
+    cluster.heartbeat(1, |it| it.want_fence = true);
+    cluster.heartbeat(1, |_| ());
+    assert_eq!(alter_isr(&mut cluster, "a", &[2, 1], (0, 0)), ErrorCode::None);
+    for _ in 0..50 {
+        cluster.pass(Duration::from_secs(7));
+        cluster.heartbeat(1, |_| ());
+        cluster.heartbeat(2, |_| ());
+    }
+    assert_eq!(cluster.partition("a", 0).0, 1);
+    cluster.check();
+}
+
+/// Asks for feature levels; the error code and what is behind Kafka's preamble.
+fn update_features(
+    cluster: &mut Cluster,
+    updates: &[(&'static str, i16, i8)],
+) -> (ErrorCode, Option<String>) {
+    let updates = updates.iter().map(|(name, level, kind)| update_features_request::FeatureUpdateKey {
+        feature: Str::from_static(name),
+        max_version_level: *level,
+        upgrade_type: *kind,
+        ..Default::default()
+    });
+    let request = update_features_request::UpdateFeaturesRequest {
+        feature_updates: updates.collect(),
+        ..Default::default()
+    };
+    let asked = UpdateFeatures { request, version: 2, kraft_version: 1 };
+    let Reply::UpdateFeatures(reply) = cluster.ask(Request::UpdateFeatures(asked)) else {
+        panic!("another reply")
+    };
+    let preamble = "The update failed for all features since the following feature had an error: ";
+    let message = reply.error_message.map(|it| it.strip_prefix(preamble).expect("the preamble").to_owned());
+    cluster.check();
+    (ErrorCode::known(reply.error_code).expect("known"), message)
+}
+
+#[test]
+fn features_rise_and_fall_as_far_as_the_log_allows() {
+    let mut cluster = Cluster::at(Replay::new(), 0, options());
+    cluster.activate(MetadataVersion::from_level(29).expect("known"));
+    cluster.start_broker(1);
+    let refused = |message: &str| (ErrorCode::InvalidUpdateVersion, Some(message.to_owned()));
+    let fine = (ErrorCode::None, None);
+    assert_eq!(update_features(&mut cluster, &[("metadata.version", 33, 1)]), fine);
+    assert_eq!(cluster.image().features.version().level(), 33);
+    assert_eq!(
+        update_features(&mut cluster, &[("metadata.version", 32, 1)]),
+        refused(
+            "Invalid update version 32 for feature metadata.version. Can't downgrade the version of this feature \
+             without setting the upgrade type to either safe or unsafe downgrade."
+        )
+    );
+    assert_eq!(
+        update_features(&mut cluster, &[("metadata.version", 32, 2)]),
+        refused(
+            "Unsupported metadata.version downgrade from 33 to 32. Refusing to perform the requested downgrade \
+             because it might delete metadata information."
+        )
+    );
+    assert_eq!(
+        update_features(&mut cluster, &[("metadata.version", 34, 1)]),
+        refused(
+            "Invalid update version 34 for feature metadata.version. Local controller 1 only supports versions 7-33"
+        )
+    );
+    assert_eq!(
+        update_features(&mut cluster, &[("nonsense", 1, 1)]),
+        refused(
+            "Invalid update version 1 for feature nonsense. Local controller 1 does not support this feature."
+        )
+    );
+    assert_eq!(update_features(&mut cluster, &[("share.version", 2, 1), ("group.version", 0, 2)]), fine);
+    assert_eq!(cluster.image().features.level(Feature::Share), 2);
+    assert_eq!(cluster.image().features.level(Feature::Group), 0);
+    assert_eq!(update_features(&mut cluster, &[("kraft.version", 1, 1)]), fine);
+}
+
+#[test]
+fn eligible_leader_replicas_bring_one_minimum_for_all() {
+    let mut cluster = Cluster::at(Replay::new(), 0, options());
+    cluster.activate(MetadataVersion::from_level(25).expect("known"));
+    cluster.start_broker(1);
+    assert_eq!(
+        update_features(&mut cluster, &[("eligible.leader.replicas.version", 1, 1)]).0,
+        ErrorCode::None
+    );
+    let all = crate::Resource::all_brokers();
+    assert_eq!(cluster.image().configs.value(&all, "min.insync.replicas"), Some(&Str::from_static("1")));
+    let own = cluster.image().features.level(Feature::EligibleLeaderReplicas);
+    assert_eq!(own, 1);
+}
+
+#[test]
+fn configurations_change_one_by_one_or_all_at_once() {
+    let mut cluster = Cluster::with_brokers(1, options());
+    cluster.create(&[("a", 1, 1)]);
+    let mut alter = |kind: i8, resource: &'static str, configs: &[(&'static str, i8, &'static str)]| {
+        let configs = configs.iter().map(|(name, operation, value)| {
+            incremental_alter_configs_request::AlterableConfig {
+                name: Str::from_static(name),
+                config_operation: *operation,
+                value: Some(Str::from_static(value)),
+                ..Default::default()
+            }
+        });
+        let resource = incremental_alter_configs_request::AlterConfigsResource {
+            resource_type: kind,
+            resource_name: resource.into(),
+            configs: configs.collect(),
+            ..Default::default()
+        };
+        let request = incremental_alter_configs_request::IncrementalAlterConfigsRequest {
+            resources: vec![resource],
+            ..Default::default()
+        };
+        let origin = crate::settings::alter::Origin::Forwarded;
+        let asked = AlterConfigs { request, origin };
+        let Reply::IncrementalAlterConfigs(mut reply) = cluster.ask(Request::IncrementalAlterConfigs(asked))
+        else {
+            panic!("another reply")
+        };
+        cluster.check();
+        let response = reply.responses.remove(0);
+        (
+            ErrorCode::known(response.error_code).expect("known"),
+            response.error_message.map(|it| it.to_string()),
+        )
+    };
+    assert_eq!(
+        alter(2, "a", &[("retention.ms", 0, "5"), ("cleanup.policy", 2, "compact")]).0,
+        ErrorCode::None
+    );
+    assert_eq!(alter(2, "a", &[("cleanup.policy", 3, "delete")]).0, ErrorCode::None);
+    assert_eq!(alter(2, "a", &[("retention.ms", 0, "much")]).0, ErrorCode::InvalidConfig);
+    assert_eq!(alter(2, "b", &[("retention.ms", 0, "5")]).0, ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(alter(4, "7", &[("log.cleaner.threads", 0, "2")]).0, ErrorCode::BrokerIdNotRegistered);
+    assert_eq!(alter(77, "a", &[]).0, ErrorCode::UnsupportedVersion);
+    let (code, message) = alter(4, "1", &[("min.insync.replicas", 0, "2")]);
+    assert_eq!(code, ErrorCode::InvalidConfig);
+    let expected = "Broker-level min.insync.replicas cannot be altered while ELR is enabled.";
+    assert_eq!(message.as_deref(), Some(expected));
+    let config = cluster.image().configs.of(&crate::Resource::topic("a".into()));
+    let config: Vec<(&str, &str)> =
+        config.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(config, [("cleanup.policy", "compact"), ("retention.ms", "5")]);
+    let resource = alter_configs_request::AlterConfigsResource {
+        resource_type: 2,
+        resource_name: "a".into(),
+        configs: vec![alter_configs_request::AlterableConfig {
+            name: "retention.bytes".into(),
+            value: Some("9".into()),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request =
+        alter_configs_request::AlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    let origin = crate::settings::alter::Origin::Forwarded;
+    cluster.ask(Request::AlterConfigs(AlterConfigs { request, origin }));
+    let config = cluster.image().configs.of(&crate::Resource::topic("a".into()));
+    assert_eq!(config.iter().count(), 1);
+    cluster.check();
+}
+
+#[test]
+fn topics_are_deleted_by_name_or_id_but_not_by_both() {
+    let mut cluster = Cluster::with_brokers(1, options());
+    cluster.create(&[("a", 1, 1), ("b", 1, 1), ("c", 1, 1)]);
+    let id = |cluster: &Cluster, name: &str| cluster.image().topics.id(name).expect("exists");
+    let state = |name: Option<&'static str>, topic_id: Uuid| delete_topics_request::DeleteTopicState {
+        name: name.map(Str::from_static),
+        topic_id,
+        ..Default::default()
+    };
+    let topics = vec![
+        state(Some("a"), Uuid::ZERO),
+        state(None, id(&cluster, "b")),
+        state(Some("c"), id(&cluster, "c")),
+        state(None, Uuid::from_number(12345)),
+        state(Some("nothing"), Uuid::ZERO),
+        state(None, Uuid::ZERO),
+    ];
+    let mut delete = |topics, options: Names| {
+        let request = delete_topics_request::DeleteTopicsRequest { topics, ..Default::default() };
+        let describable = Names::All;
+        let asked = DeleteTopics { request, version: 6, deletable: options, describable };
+        let Reply::DeleteTopics(reply) = cluster.ask(Request::DeleteTopics(asked)) else {
+            panic!("another reply")
+        };
+        let mut codes: Vec<i16> = reply.responses.iter().map(|it| it.error_code).collect();
+        codes.sort_unstable();
+        cluster.check();
+        codes
+    };
+    let (invalid, unknown, unknown_id) =
+        (ErrorCode::InvalidRequest, ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicId);
+    let expected = [0, 0, unknown as i16, invalid as i16, invalid as i16, unknown_id as i16];
+    assert_eq!(delete(topics, Names::All), expected);
+    let not_mine = delete(vec![state(Some("c"), Uuid::ZERO)], Names::Only(Default::default()));
+    assert_eq!(not_mine, [ErrorCode::TopicAuthorizationFailed as i16]);
+    assert_eq!(cluster.image().topics.len(), 1);
+}

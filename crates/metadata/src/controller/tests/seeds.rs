@@ -21,7 +21,7 @@ impl Run {
     fn step(&mut self) {
         let topic = TOPICS[self.draws.below(TOPICS.len())];
         let broker = 1 + self.draws.below(self.brokers as usize) as i32;
-        match self.draws.below(14) {
+        match self.draws.below(15) {
             0 | 1 => {
                 let (partitions, factor) = (1 + self.draws.below(6) as i32, 1 + self.draws.below(4) as i16);
                 self.cluster.create(&[(topic, partitions, factor)]);
@@ -42,6 +42,7 @@ impl Run {
             10 => self.shrink_or_grow_isr(),
             11 => self.move_partition(topic),
             12 => self.elect(),
+            13 => drop(self.cluster.heartbeat(broker, |it| it.offline_log_dirs = vec![directory_of(broker)])),
             _ => self.assign(broker, topic),
         }
     }
@@ -155,7 +156,7 @@ impl Run {
             ..Default::default()
         };
         let directory = assign_replicas_to_dirs_request::DirectoryData {
-            id: directory_of(broker + self.draws.below(2) as i32),
+            id: directory_of(broker + 500 * self.draws.below(2) as i32),
             topics: vec![topic],
             ..Default::default()
         };
