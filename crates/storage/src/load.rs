@@ -56,7 +56,7 @@ pub(crate) fn load(files: &LogFiles, open: &OpenLog) -> Result<Loaded, StorageEr
     };
     loading.read_epochs(&segments)?;
     let clean_end = match open.last_shutdown {
-        LastShutdown::Clean => clean_end(files, &segments)?,
+        LastShutdown::Clean => clean_end(files, open.recovery_point, &segments)?,
         LastShutdown::Unclean => None,
     };
     let end = match clean_end {
@@ -84,6 +84,15 @@ fn missing(files: &LogFiles, end: Offset, recovery_point: Offset) -> StorageErro
         position: 0,
         reason: format!("records up to {recovery_point} had been made durable, but the log ends at {end}"),
     }
+}
+
+/// Whether offsets may be missing between batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Density {
+    /// None is: the segment was never compacted. The checksum of a batch does not cover its offset.
+    Dense,
+    /// They may have been compacted away.
+    Sparse,
 }
 
 /// What is found out about a log while its segments are read.
@@ -147,9 +156,20 @@ impl Loading<'_> {
                 let taken = self.snapshots.take(&self.producers, SnapshotSync::Later);
                 files.result(&self.snapshots.path(end), taken)?;
             }
-            let torn = self.recover_segment(&segment, &mut end)?;
+            let density = if at + 1 == segments.len() && !open.config.cleanup_compact {
+                Density::Dense
+            } else {
+                Density::Sparse
+            };
+            let mut torn = self.recover_segment(&segment, density, &mut end)?;
+            if let Some(next) = segments.get(at + 1).filter(|next| torn.is_none() && next.base() > end) {
+                // Whole, but shorter than it was when the next one began: what is missing was not durable yet.
+                let reason =
+                    format!("the records up to {}, where the next segment begins, are missing", next.base());
+                torn = Some(Torn { position: segment.len(), reason });
+            }
             let Some(torn) = torn else { continue };
-            if end < open.recovery_point {
+            if end < open.recovery_point && open.recovery_point > open.log_start {
                 return Err(files.corrupt(segment.log_name(), u64::from(torn.position), torn.reason));
             }
             cut(files, &segment, torn.position)?;
@@ -167,7 +187,12 @@ impl Loading<'_> {
     }
 
     /// Reads and checks one segment and makes its indexes anew. Gives where it is torn.
-    fn recover_segment(&mut self, segment: &Segment, end: &mut Offset) -> Result<Option<Torn>, StorageError> {
+    fn recover_segment(
+        &mut self,
+        segment: &Segment,
+        density: Density,
+        end: &mut Offset,
+    ) -> Result<Option<Torn>, StorageError> {
         let (files, name) = (self.files, segment.log_name());
         segment.reset_indexes(files)?;
         segment.reset_transactions(files)?;
@@ -176,6 +201,10 @@ impl Loading<'_> {
         let mut pace = IndexPace::default();
         let torn = loop {
             match scan.next()? {
+                Step::Batch(batch) if density == Density::Dense && batch.base_offset > *end => {
+                    let reason = format!("a batch begins at {}, not at {end}", batch.base_offset);
+                    break Some(Torn { position: batch.position, reason });
+                }
                 Step::Batch(batch) => {
                     let indexed = pace.step(batch.size, files.index_interval_bytes());
                     segment.index(files, &batch, indexed)?;
@@ -190,7 +219,7 @@ impl Loading<'_> {
                 Step::Torn(torn) => break Some(torn),
             }
         };
-        segment.recovered(scan.position());
+        segment.recovered(torn.as_ref().map_or(scan.position(), |torn| torn.position));
         segment.seal(files)?;
         segment.flush_indexes(files, Sync::No)?;
         Ok(torn)
@@ -216,7 +245,7 @@ impl Loading<'_> {
         Ok(Loaded {
             log_start,
             end,
-            recovery_point: open.recovery_point.clamp(log_start, end),
+            recovery_point: open.recovery_point.min(end),
             segments,
             epochs: self.epochs,
             epochs_changed: self.epochs_changed,
@@ -435,6 +464,12 @@ fn segments_of(
                 segments.push(Arc::new(segment));
             }
             _ if !has(SegmentFile::Log) => {
+                // Deletion goes from the start, truncation from the end: neither leaves a hole.
+                let logs = || names.iter().filter(|it| it.kind == SegmentFile::Log).map(|it| it.base);
+                if logs().any(|base| base < name.base) && logs().any(|base| base > name.base) {
+                    let log = FileName::live(name.base, SegmentFile::Log);
+                    return Err(files.corrupt(log, 0, "the file is missing, though its index is there"));
+                }
                 tracing::warn!(path = %files.path_of(name).display(), "deleting an index without a log");
                 remove_file(files, names, name)?;
             }
@@ -453,11 +488,19 @@ fn segments_of(
 }
 
 /// The end of a log that was closed: the headers from the last index entry on say it. `None` if they do not lead to
-/// the end of the file.
-fn clean_end(files: &LogFiles, segments: &[Arc<Segment>]) -> Result<Option<Offset>, StorageError> {
+/// the end of the file, or elsewhere than to the point up to which everything was flushed.
+fn clean_end(
+    files: &LogFiles,
+    recovery_point: Offset,
+    segments: &[Arc<Segment>],
+) -> Result<Option<Offset>, StorageError> {
     let Some(active) = segments.last() else { return Ok(None) };
     match active.tail_end(files).and_then(|end| active.largest(files).map(|_| end)) {
-        Ok(end) => Ok(Some(end)),
+        Ok(end) if end == recovery_point => Ok(Some(end)),
+        Ok(end) => {
+            tracing::warn!(path = %files.path().display(), %end, %recovery_point, "a log does not end where it was closed, recovering it");
+            Ok(None)
+        }
         Err(StorageError::Corrupt { path, position, reason }) => {
             tracing::warn!(path = %path.display(), position, reason, "a log that was closed is damaged, recovering it");
             Ok(None)

@@ -409,4 +409,8 @@ impl LogDirectory {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;

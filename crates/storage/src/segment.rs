@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ottla_base::{Offset, Timestamp};
 use ottla_host::File;
@@ -30,6 +30,8 @@ pub(crate) struct Segment {
     /// The highest timestamp and the last offset of its batch; `None` until somebody looked.
     largest: Mutex<Option<(Timestamp, Offset)>>,
     checked: Checked,
+    /// Whether it was told that records are missing between its end and the next segment.
+    hole_told: AtomicBool,
 }
 
 /// Decides which batches get an index entry: those that begin more than the interval after the last that got one.
@@ -98,6 +100,7 @@ impl Segment {
             transactions: Mutex::default(),
             largest: Mutex::new(Some((Timestamp::NONE, base))),
             checked: Checked::default(),
+            hole_told: AtomicBool::new(false),
         }
     }
 
@@ -373,12 +376,19 @@ impl Segment {
         }
     }
 
-    /// Makes sure that a range of whole batches holds what was written, by their checksums if that is not known.
-    pub(crate) fn check(&self, files: &LogFiles, range: Range<u32>) -> Result<(), StorageError> {
+    /// Makes sure that a range of whole batches holds what was written, by their checksums if that is not known, and
+    /// nothing at `end` or above, where the next segment begins.
+    pub(crate) fn check(&self, files: &LogFiles, range: Range<u32>, end: Offset) -> Result<(), StorageError> {
         if self.checked.contains(&range) {
             return Ok(());
         }
-        self.walk(files, Depth::Checksums, range.clone(), |_, _| Ok(()))?;
+        self.walk(files, Depth::Checksums, range.clone(), |batch, _| {
+            if batch.end_offset() > end {
+                let reason = format!("the batch ends at {}, the segment at {end}", batch.end_offset());
+                return Err(files.corrupt(self.log_name(), u64::from(batch.position), reason));
+            }
+            Ok(())
+        })?;
         self.checked.add(range);
         Ok(())
     }
@@ -571,6 +581,14 @@ impl Segment {
         match &*self.transactions.lock() {
             Some(index) => files.synced(index.path(), index.sync()),
             None => Ok(()),
+        }
+    }
+
+    /// Tells, once, that records are missing between its end and the next segment, in a log that is not compacted.
+    pub(crate) fn tell_hole(&self, files: &LogFiles, end: Offset, next: Offset) {
+        if !self.hole_told.swap(true, Ordering::Relaxed) {
+            let path = files.path_of(self.log_name());
+            tracing::warn!(path = %path.display(), %end, %next, "records are missing at the end of a segment");
         }
     }
 

@@ -12,8 +12,8 @@ use ottla_record::{
 
 use crate::producer_state::{ProducerOrigin, ProducerRules, VerificationGuard};
 use crate::{
-    AppendOptions, Appended, Commit, Directory, FirstBatch, LastShutdown, Log, LogConfig, OpenFiles, OpenLog,
-    Progress, ReadLimit, ReadRequest, StorageError, TopicPartition,
+    AppendError, AppendOptions, Appended, Commit, Directory, FirstBatch, LastShutdown, Log, LogConfig,
+    OpenFiles, OpenLog, Progress, ReadLimit, ReadRequest, StorageError, TopicPartition,
 };
 
 /// A simulated host with one log directory.
@@ -141,8 +141,17 @@ pub(crate) fn produced(producer: i64, sequence: i32, transactional: bool, values
 
 /// Ends a producer's transaction.
 pub(crate) fn end_transaction(log: &Arc<Log>, producer: i64, committed: bool) -> Appended {
+    end_transaction_or(log, producer, committed).unwrap()
+}
+
+/// The same, where it may fail.
+pub(crate) fn end_transaction_or(
+    log: &Arc<Log>,
+    producer: i64,
+    committed: bool,
+) -> Result<Appended, AppendError> {
     let marker = EndTxnMarker { committed, coordinator_epoch: 0 };
     let bytes = end_txn_batch(ProducerId(producer), ProducerEpoch(0), marker, Timestamp(TIME));
     let options = AppendOptions { origin: ProducerOrigin::Marker(0), ..OPTIONS };
-    log.append_as_leader(&accepted(bytes), &options).unwrap()
+    log.append_as_leader(&accepted(bytes), &options)
 }

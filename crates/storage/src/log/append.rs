@@ -2,7 +2,6 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use ottla_record::{AcceptedBatch, BatchHeader, Refusal, StoredBatch, check_replicated};
@@ -158,7 +157,6 @@ impl Appender {
     pub(super) fn move_log_start(&mut self, log: &Log, start: Offset, reason: LogStartReason) {
         self.used = true;
         self.log_start = start;
-        log.recovery_point.fetch_max(start.get(), Ordering::AcqRel);
         if self.epochs.truncate_from_start(start) != EpochChange::None {
             self.epochs_changed = true;
         }

@@ -155,8 +155,9 @@ impl Log {
             let oversize = if answer.bytes == 0 { request.first_batch } else { FirstBatch::WithinLimit };
             let wanted = max_bytes.saturating_sub(answer.bytes);
             let Some(part) = self.read_segment(view, at, end, limit, wanted, oversize)? else {
-                // A segment whose end compaction or a roll left empty has nothing; the next one may.
+                // A segment that has nothing left from here on; the next one may.
                 if answer.bytes == 0 && view.end_of(at) < limit {
+                    self.note_hole(view, at, end);
                     end = view.end_of(at).max(end);
                     continue;
                 }
@@ -212,6 +213,13 @@ impl Log {
         }
     }
 
+    /// A reader at `from` finds nothing in the rest of a segment.
+    fn note_hole(&self, view: &View, at: usize, from: Offset) {
+        if from < view.end_of(at) && !self.config.load().cleanup_compact {
+            view.segments[at].tell_hole(&self.files, from, view.end_of(at));
+        }
+    }
+
     fn read_segment(
         &self,
         view: &View,
@@ -244,7 +252,7 @@ impl Log {
             }
         };
         let positions = start.position..end;
-        segment.check(files, positions.clone())?;
+        segment.check(files, positions.clone(), view.end_of(at))?;
         Ok(Some(Part { file: segment.log(files)?, positions, end: end_offset }))
     }
 }

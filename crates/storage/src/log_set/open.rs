@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ottla_base::{BrokerEpoch, Offset, Uuid};
 use ottla_host::Host;
+use ottla_host::disk::parent_of;
 use parking_lot::{Mutex, RwLock};
 
 use super::{Changes, Damaged, DirectoryOptions, Entry, Lock, LogDirectory, LogSet, LogSetOptions};
@@ -288,7 +289,14 @@ fn claim(
 ) -> io::Result<(LogDirectory, Option<CleanShutdown>)> {
     let (disk, path) = (host.disk(), options.path.as_path());
     let directory = Arc::new(Directory::new(path, failures.clone()));
-    let claimed = disk.create_dir_all(path).and_then(|()| {
+    let made = disk.exists(path).and_then(|there| {
+        if there {
+            return Ok(());
+        }
+        disk.create_dir_all(path)?;
+        disk.sync_dir(parent_of(path))
+    });
+    let claimed = made.and_then(|()| {
         let lock = lock_log_directory(&disk, path)?;
         Ok((lock, take_clean_shutdown(&disk, path)?))
     });
