@@ -1,5 +1,8 @@
 //! What a wish about a partition comes to: a leader if one can be had, the eligible leader replicas, the record.
 
+#[cfg(test)]
+mod tests;
+
 use ottla_base::{NodeId, Uuid};
 use ottla_wire::records::metadata::PartitionChangeRecord;
 use smallvec::SmallVec;

@@ -1,5 +1,8 @@
 //! Which brokers get the replicas of new partitions: stripes over racks and brokers, from a random start.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use ottla_base::{NodeId, Str};
