@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ottla_base::{NodeId, Str, Uuid};
+use ottla_base::{NodeId, Uuid};
 use ottla_host::Host;
 use ottla_metadata::settings::ServerSettings;
-use ottla_metadata::{Feature, MetadataVersion, Record};
+use ottla_metadata::{Feature, MetadataVersion, Record, bootstrap_records};
 use ottla_raft::{
     Address, Endpoints, KRaftVersion, OffsetAndEpoch, ReplicaKey, SnapshotWriter, Voter, VoterSet,
 };
 use ottla_storage::file_names::CLUSTER_METADATA_DIRECTORY;
 use ottla_storage::meta_properties::{MetaProperties, verify_directories};
-use ottla_wire::records::metadata::{FeatureLevelRecord, MetadataRecord};
+use ottla_wire::records::metadata::MetadataRecord;
 
-use crate::quorum::snapshot_files::write_snapshot;
+use crate::quorum::snapshot_files::{create_directory, write_snapshot};
 
 pub use inspect::{Info, VersionMapping, feature_dependencies, info, version_mapping};
 
@@ -189,10 +189,8 @@ impl Plan {
         }
         let unstable = settings.quorum.unstable_feature_versions_enable;
         let version = release_version(options, unstable)?;
-        let levels = feature_levels(options, version, dynamic)?;
-        let kraft_level = levels.get(Feature::KRaft.name()).copied().unwrap_or(0);
-        let kraft_version = KRaftVersion::of_level(kraft_level).unwrap_or_default();
-        let mut bootstrap = bootstrap_records(version, &levels);
+        let kraft_version = kraft_version(options, dynamic)?;
+        let mut bootstrap = features(options, version)?;
         if !options.scram.is_empty() && !version.has_scram() {
             return refused("SCRAM is only supported in metadata.version 3.5-IV2 or later.");
         }
@@ -232,10 +230,10 @@ impl Plan {
     /// formatted, whatever else it holds.
     fn format_directory(&self, host: &Host, directory: &Path, kind: DirectoryKind) -> io::Result<()> {
         let disk = host.disk();
-        disk.create_dir_all(directory)?;
+        create_directory(&disk, directory)?;
         if kind != DirectoryKind::Data && self.is_controller {
             let log_directory = directory.join(CLUSTER_METADATA_DIRECTORY);
-            disk.create_dir_all(&log_directory)?;
+            create_directory(&disk, &log_directory)?;
             let now = host.wall_clock();
             let id = OffsetAndEpoch::BOOTSTRAP;
             let (mut writer, header) =
@@ -332,64 +330,39 @@ fn release_version(options: &Options, unstable: bool) -> Result<MetadataVersion,
     }
 }
 
-/// The level of every feature, `metadata.version` left out.
-fn feature_levels(
-    options: &Options,
-    version: MetadataVersion,
-    dynamic: bool,
-) -> Result<BTreeMap<&'static str, i16>, FormatError> {
-    let mut levels: BTreeMap<&'static str, i16> =
-        Feature::ALL.into_iter().map(|feature| (feature.name(), feature.default_level(version))).collect();
-    levels.insert(Feature::KRaft.name(), i16::from(dynamic));
-    for (name, level) in options.features.iter().filter(|(name, _)| name != MetadataVersion::FEATURE_NAME) {
-        let Some(feature) = Feature::from_name(name) else {
-            let names: BTreeSet<&str> = Feature::ALL.into_iter().map(Feature::name).collect();
-            let names: Vec<&str> = names.into_iter().collect();
-            return refused(format!(
-                "Unsupported feature: {name}. Supported features are: {}",
-                names.join(", ")
-            ));
-        };
-        if !(0..=feature.latest()).contains(level) {
-            return refused(format!("No feature:{name} with feature level {level}"));
-        }
-        if let Some(needed) = feature.needs(*level).filter(|needed| *needed > version) {
-            return refused(format!(
-                "{name} could not be set to {level} because it depends on metadata.version level {}",
-                needed.level()
-            ));
-        }
-        levels.insert(feature.name(), *level);
-    }
+/// The level of `kraft.version`, if it goes with where the voters come from.
+fn kraft_version(options: &Options, dynamic: bool) -> Result<KRaftVersion, FormatError> {
     const FLAGS: &str = "--standalone, --initial-controllers, or --no-initial-controllers";
-    match levels.get(Feature::KRaft.name()) {
+    let chosen = options.features.iter().rev().find(|(name, _)| name == Feature::KRaft.name());
+    match chosen.map(|(_, level)| *level) {
         Some(0) if dynamic => refused(format!(
             "Cannot set kraft.version to 0 if controller.quorum.voters is empty and one of the flags {FLAGS} is \
              used. For dynamic controllers support, try removing the --feature flag for kraft.version."
         )),
-        Some(level) if *level > 0 && !dynamic => refused(format!(
+        Some(level) if level > 0 && !dynamic => refused(format!(
             "Cannot set kraft.version to {level} unless controller.quorum.voters is empty and one of the flags \
              {FLAGS} is used. For dynamic controllers support, try using one of {FLAGS} and removing \
              controller.quorum.voters."
         )),
-        _ => Ok(levels),
+        Some(level) => match KRaftVersion::of_level(level) {
+            Some(version) => Ok(version),
+            None => refused(format!("No feature:kraft.version with feature level {level}")),
+        },
+        None if dynamic => Ok(KRaftVersion::Dynamic),
+        None => Ok(KRaftVersion::Static),
     }
 }
 
-/// The records that state the features a cluster begins with. `kraft.version` is the quorum's own record.
-pub(crate) fn bootstrap_records(
-    version: MetadataVersion,
-    levels: &BTreeMap<&'static str, i16>,
-) -> Vec<Record> {
-    let feature = |name: &'static str, level: i16| {
-        let record =
-            FeatureLevelRecord { name: Str::from_static(name), feature_level: level, ..Default::default() };
-        Record::at(version, MetadataRecord::FeatureLevelRecord(record))
-    };
-    let mut records = vec![feature(MetadataVersion::FEATURE_NAME, version.level())];
-    let set = levels.iter().filter(|(name, level)| **level > 0 && **name != Feature::KRaft.name());
-    records.extend(set.map(|(name, level)| feature(name, *level)));
-    records
+/// The records that state the features a cluster begins with.
+fn features(options: &Options, version: MetadataVersion) -> Result<Vec<Record>, FormatError> {
+    let chosen = options.features.iter().filter(|(name, _)| {
+        // The one is the version itself, the other a record of the quorum.
+        name != MetadataVersion::FEATURE_NAME && name != Feature::KRaft.name()
+    });
+    match bootstrap_records(version, &chosen.cloned().collect()) {
+        Ok(facts) => Ok(facts.into_iter().map(|fact| Record::at(version, fact)).collect()),
+        Err(error) => refused(error.to_string()),
+    }
 }
 
 /// A new random id, as `random-uuid` prints it.

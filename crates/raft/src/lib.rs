@@ -12,6 +12,7 @@
 //! | `log` | [`LogShape`]: the log without its bytes |
 //! | `voters`, `history` | who votes, now and at any offset |
 //! | `quorum_state` | [`Election`]: what must survive, as the file `quorum-state` |
+//! | `wire_form` | messages between their meaning and the wire |
 //! | `control`, `control_value`, `snapshot` | the quorum's own records, and snapshots as bytes |
 //!
 //! Invariants, asserted here or after every step of the simulation in `tests`: K1 votes and records are durable
@@ -43,6 +44,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod voters;
+mod wire_form;
 
 pub use control::{ControlRecord, MAX_BATCH_BYTES, control_records};
 pub use history::{History, Membership};

@@ -5,3 +5,4 @@ mod quorum_state;
 mod simulation;
 mod single_voter;
 mod snapshot;
+mod wire_form;
