@@ -7,6 +7,7 @@
 //! | `ApiKey`, `Request`, `Response` | the closed sets |
 //! | `Reader`, `Writer` | bytes from outside, bytes to the outside |
 //! | `frame` | headers, and records with their type and version in front |
+//! | `describe` | records as people look at them |
 //!
 //! An answer can be written from its struct, or straight from state through its view (`EncodeAs`), and records can
 //! stay outside of the frame ([`Cut`]).
@@ -18,6 +19,7 @@
 //!
 //! Absent on purpose: sockets, files, `async`; record batches are bytes here.
 
+mod describe;
 mod frame;
 mod generated;
 mod message;
@@ -26,6 +28,7 @@ mod reader;
 mod tests;
 mod writer;
 
+pub use describe::{Describe, DescribedFields, Description};
 pub use frame::{
     decode_consumer_protocol, decode_coordinator_key, decode_coordinator_value, decode_metadata_record,
     decode_request_header, encode_consumer_protocol, encode_coordinator_key, encode_coordinator_value,

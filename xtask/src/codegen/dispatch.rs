@@ -212,11 +212,20 @@ fn key(message: &Message) -> i16 {
 /// The enums over the records of one internal topic.
 pub fn records(stem: &str, messages: &[Message]) -> String {
     let mut text = String::new();
+    for (name, says, of_kind) in sums(stem, messages) {
+        record_sum(&mut text, &name, says, &of_kind);
+    }
+    text
+}
+
+/// The sums of a file's records: their names, what they are, and their types.
+pub fn sums<'m>(stem: &str, messages: &'m [Message]) -> Vec<(String, &'static str, Vec<&'m Message>)> {
     let kinds = [
         (Kind::Metadata, "Record", "A record"),
         (Kind::Key, "Key", "The key of a record"),
         (Kind::Value, "Value", "The value of a record"),
     ];
+    let mut sums = Vec::new();
     for (kind, suffix, says) in kinds {
         let of_kind: Vec<&Message> = messages.iter().filter(|it| it.kind == kind).collect();
         if of_kind.is_empty() || of_kind.iter().any(|it| it.key.is_none()) {
@@ -224,9 +233,9 @@ pub fn records(stem: &str, messages: &[Message]) -> String {
         }
         let mut letters = stem.split('_').map(|it| it[..1].to_uppercase() + &it[1..]).collect::<String>();
         letters += suffix;
-        record_sum(&mut text, &letters, says, &of_kind);
+        sums.push((letters, says, of_kind));
     }
-    text
+    sums
 }
 
 fn record_sum(text: &mut String, name: &str, says: &str, messages: &[&Message]) {

@@ -72,7 +72,8 @@ fn uses_tags(body: &str) -> bool {
 /// Structures that share a name within a file are told apart by their message's name.
 pub type Renames = BTreeMap<(String, String), String>;
 
-fn renames(messages: &[Message]) -> Renames {
+/// The structures of a file that have another name than in the schema.
+pub fn renames(messages: &[Message]) -> Renames {
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
     for shape in messages.iter().flat_map(|it| &it.structs) {
         *count.entry(&shape.name).or_default() += 1;

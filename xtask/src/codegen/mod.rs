@@ -1,5 +1,6 @@
 //! `cargo xtask codegen`: the Rust of `wire` from the notation in `crates/wire/schema`.
 
+mod describe;
 mod dispatch;
 mod emit;
 mod schema;
@@ -103,6 +104,7 @@ fn generate() -> Outcome<BTreeMap<PathBuf, String>> {
     for (stem, found) in &records {
         let mut text = emit::file(found);
         text += &dispatch::records(stem, found);
+        text += &describe::file(stem, found);
         files.insert(PathBuf::from(format!("records/{stem}.rs")), text);
         modules.push(stem.clone());
         places.extend(found.iter().map(|it| (format!("records::{stem}"), it)));

@@ -183,3 +183,48 @@ impl ConsumerProtocolSubscriptionTopicPartition {
         Ok(())
     }
 }
+
+impl crate::Describe for ConsumerProtocolAssignment {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("assignedPartitions", &self.assigned_partitions);
+        fields.add("userData", &self.user_data);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerProtocolAssignmentTopicPartition {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topic", &self.topic);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerProtocolSubscription {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topics", &self.topics);
+        fields.add("userData", &self.user_data);
+        if version >= 1 {
+            fields.add("ownedPartitions", &self.owned_partitions);
+        }
+        if version >= 2 {
+            fields.add("generationId", &self.generation_id);
+        }
+        if version >= 3 {
+            fields.add("rackId", &self.rack_id);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerProtocolSubscriptionTopicPartition {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topic", &self.topic);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}

@@ -616,3 +616,127 @@ impl KRaftVersionFeature {
         Ok(())
     }
 }
+
+impl crate::Describe for AbortedTxn {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("producerId", &self.producer_id);
+        fields.add("firstOffset", &self.first_offset);
+        fields.add("lastOffset", &self.last_offset);
+        fields.add("lastStableOffset", &self.last_stable_offset);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ControlRecordTypeSchema {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("type", &self.kind);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for DefaultPrincipalData {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("type", &self.kind);
+        fields.add("name", &self.name);
+        fields.add("tokenAuthenticated", &self.token_authenticated);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for EndTxnMarker {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("coordinatorEpoch", &self.coordinator_epoch);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for KRaftVersionRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("version", &self.version);
+        fields.add("kRaftVersion", &self.k_raft_version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for LeaderChangeMessage {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("version", &self.version);
+        fields.add("leaderId", &self.leader_id);
+        fields.add("voters", &self.voters);
+        fields.add("grantingVoters", &self.granting_voters);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for LeaderChangeVoter {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("voterId", &self.voter_id);
+        if version >= 1 {
+            fields.add("voterDirectoryId", &self.voter_directory_id);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for SnapshotFooterRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("version", &self.version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for SnapshotHeaderRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("version", &self.version);
+        fields.add("lastContainedLogTimestamp", &self.last_contained_log_timestamp);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for VotersRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("version", &self.version);
+        fields.add("voters", &self.voters);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for VotersVoter {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("voterId", &self.voter_id);
+        fields.add("voterDirectoryId", &self.voter_directory_id);
+        fields.add("endpoints", &self.endpoints);
+        fields.add("kRaftVersionFeature", &self.k_raft_version_feature);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for Endpoint {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("host", &self.host);
+        fields.add("port", &self.port);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for KRaftVersionFeature {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("minSupportedVersion", &self.min_supported_version);
+        fields.add("maxSupportedVersion", &self.max_supported_version);
+        fields.finish()
+    }
+}

@@ -3770,3 +3770,813 @@ impl crate::TypedRecord for GroupValue {
         }
     }
 }
+
+impl crate::Describe for LegacyOffsetCommitKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("group", &self.group);
+        fields.add("topic", &self.topic);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for LegacyOffsetCommitValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("offset", &self.offset);
+        fields.add("metadata", &self.metadata);
+        fields.add("commitTimestamp", &self.commit_timestamp);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for OffsetCommitKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("group", &self.group);
+        fields.add("topic", &self.topic);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for OffsetCommitValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("offset", &self.offset);
+        if version >= 3 {
+            fields.add("leaderEpoch", &self.leader_epoch);
+        }
+        fields.add("metadata", &self.metadata);
+        fields.add("commitTimestamp", &self.commit_timestamp);
+        if version == 1 {
+            fields.add("expireTimestamp", &self.expire_timestamp);
+        }
+        if version >= 4 && self.topic_id != Uuid::ZERO {
+            fields.add("topicId", &self.topic_id);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for GroupMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("group", &self.group);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for GroupMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("protocolType", &self.protocol_type);
+        fields.add("generation", &self.generation);
+        fields.add("protocol", &self.protocol);
+        fields.add("leader", &self.leader);
+        if version >= 2 {
+            fields.add("currentStateTimestamp", &self.current_state_timestamp);
+        }
+        fields.add("members", &self.members);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for MemberMetadata {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("memberId", &self.member_id);
+        if version >= 3 {
+            fields.add("groupInstanceId", &self.group_instance_id);
+        }
+        fields.add("clientId", &self.client_id);
+        fields.add("clientHost", &self.client_host);
+        if version >= 1 {
+            fields.add("rebalanceTimeout", &self.rebalance_timeout);
+        }
+        fields.add("sessionTimeout", &self.session_timeout);
+        fields.add("subscription", &self.subscription);
+        fields.add("assignment", &self.assignment);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("epoch", &self.epoch);
+        if self.metadata_hash != 0 {
+            fields.add("metadataHash", &self.metadata_hash);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupPartitionMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupPartitionMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topics", &self.topics);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for TopicMetadata {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("topicName", &self.topic_name);
+        fields.add("numPartitions", &self.num_partitions);
+        fields.add("partitionMetadata", &self.partition_metadata);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for PartitionMetadata {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("partition", &self.partition);
+        fields.add("racks", &self.racks);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupMemberMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupMemberMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("instanceId", &self.instance_id);
+        fields.add("rackId", &self.rack_id);
+        fields.add("clientId", &self.client_id);
+        fields.add("clientHost", &self.client_host);
+        fields.add("subscribedTopicNames", &self.subscribed_topic_names);
+        fields.add("subscribedTopicRegex", &self.subscribed_topic_regex);
+        fields.add("rebalanceTimeoutMs", &self.rebalance_timeout_ms);
+        fields.add("serverAssignor", &self.server_assignor);
+        if self.classic_member_metadata != Some(ClassicMemberMetadata::default()) {
+            fields.add("classicMemberMetadata", &self.classic_member_metadata);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ClassicMemberMetadata {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("sessionTimeoutMs", &self.session_timeout_ms);
+        fields.add("supportedProtocols", &self.supported_protocols);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ClassicProtocol {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("metadata", &self.metadata);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupTargetAssignmentMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupTargetAssignmentMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("assignmentEpoch", &self.assignment_epoch);
+        if self.assignment_timestamp != 0 {
+            fields.add("assignmentTimestamp", &self.assignment_timestamp);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupTargetAssignmentMemberKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupTargetAssignmentMemberValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicPartitions", &self.topic_partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupTargetAssignmentMemberTopicPartition {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupCurrentMemberAssignmentKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupCurrentMemberAssignmentValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("memberEpoch", &self.member_epoch);
+        fields.add("previousMemberEpoch", &self.previous_member_epoch);
+        fields.add("state", &self.state);
+        fields.add("assignedPartitions", &self.assigned_partitions);
+        fields.add("partitionsPendingRevocation", &self.partitions_pending_revocation);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupCurrentMemberAssignmentTopicPartitions {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partitions", &self.partitions);
+        if self.assignment_epochs.as_ref().is_none_or(|it| !(it.is_empty())) {
+            fields.add("assignmentEpochs", &self.assignment_epochs);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupMemberMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupMemberMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("rackId", &self.rack_id);
+        fields.add("clientId", &self.client_id);
+        fields.add("clientHost", &self.client_host);
+        fields.add("subscribedTopicNames", &self.subscribed_topic_names);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("epoch", &self.epoch);
+        fields.add("metadataHash", &self.metadata_hash);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupTargetAssignmentMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupTargetAssignmentMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("assignmentEpoch", &self.assignment_epoch);
+        if self.assignment_timestamp != 0 {
+            fields.add("assignmentTimestamp", &self.assignment_timestamp);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupTargetAssignmentMemberKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupTargetAssignmentMemberValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicPartitions", &self.topic_partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupTargetAssignmentMemberTopicPartition {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupCurrentMemberAssignmentKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupCurrentMemberAssignmentValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("memberEpoch", &self.member_epoch);
+        fields.add("previousMemberEpoch", &self.previous_member_epoch);
+        fields.add("state", &self.state);
+        fields.add("assignedPartitions", &self.assigned_partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupCurrentMemberAssignmentTopicPartitions {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupStatePartitionMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupStatePartitionMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("initializingTopics", &self.initializing_topics);
+        fields.add("initializedTopics", &self.initialized_topics);
+        fields.add("deletingTopics", &self.deleting_topics);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for TopicPartitionsInfo {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("topicName", &self.topic_name);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareGroupStatePartitionMetadataTopicInfo {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.add("topicName", &self.topic_name);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupRegularExpressionKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("regularExpression", &self.regular_expression);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConsumerGroupRegularExpressionValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topics", &self.topics);
+        fields.add("version", &self.version);
+        fields.add("timestamp", &self.timestamp);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("epoch", &self.epoch);
+        fields.add("metadataHash", &self.metadata_hash);
+        if self.validated_topology_epoch != -1 {
+            fields.add("validatedTopologyEpoch", &self.validated_topology_epoch);
+        }
+        if self.last_assignment_configs.as_ref().is_none_or(|it| !(it.is_empty())) {
+            fields.add("lastAssignmentConfigs", &self.last_assignment_configs);
+        }
+        if self.stored_description_topology_epoch != -1 {
+            fields.add("storedDescriptionTopologyEpoch", &self.stored_description_topology_epoch);
+        }
+        if self.failed_description_topology_epoch != -1 {
+            fields.add("failedDescriptionTopologyEpoch", &self.failed_description_topology_epoch);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for LastAssignmentConfig {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("key", &self.key);
+        fields.add("value", &self.value);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupMemberMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupMemberMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("instanceId", &self.instance_id);
+        fields.add("rackId", &self.rack_id);
+        fields.add("clientId", &self.client_id);
+        fields.add("clientHost", &self.client_host);
+        fields.add("rebalanceTimeoutMs", &self.rebalance_timeout_ms);
+        fields.add("topologyEpoch", &self.topology_epoch);
+        fields.add("processId", &self.process_id);
+        fields.add("userEndpoint", &self.user_endpoint);
+        fields.add("clientTags", &self.client_tags);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for Endpoint {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("host", &self.host);
+        fields.add("port", &self.port);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for KeyValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("key", &self.key);
+        fields.add("value", &self.value);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTargetAssignmentMetadataKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTargetAssignmentMetadataValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("assignmentEpoch", &self.assignment_epoch);
+        if self.assignment_timestamp != 0 {
+            fields.add("assignmentTimestamp", &self.assignment_timestamp);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTargetAssignmentMemberKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTargetAssignmentMemberValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("activeTasks", &self.active_tasks);
+        fields.add("standbyTasks", &self.standby_tasks);
+        fields.add("warmupTasks", &self.warmup_tasks);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTargetAssignmentMemberTaskIds {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("subtopologyId", &self.subtopology_id);
+        fields.add("partitions", &self.partitions);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupCurrentMemberAssignmentKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("memberId", &self.member_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupCurrentMemberAssignmentValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("memberEpoch", &self.member_epoch);
+        fields.add("previousMemberEpoch", &self.previous_member_epoch);
+        fields.add("state", &self.state);
+        fields.add("activeTasks", &self.active_tasks);
+        fields.add("standbyTasks", &self.standby_tasks);
+        fields.add("warmupTasks", &self.warmup_tasks);
+        fields.add("activeTasksPendingRevocation", &self.active_tasks_pending_revocation);
+        fields.add("standbyTasksPendingRevocation", &self.standby_tasks_pending_revocation);
+        fields.add("warmupTasksPendingRevocation", &self.warmup_tasks_pending_revocation);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupCurrentMemberAssignmentTaskIds {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("subtopologyId", &self.subtopology_id);
+        fields.add("partitions", &self.partitions);
+        if self.assignment_epochs.as_ref().is_none_or(|it| !(it.is_empty())) {
+            fields.add("assignmentEpochs", &self.assignment_epochs);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTopologyKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTopologyValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("epoch", &self.epoch);
+        fields.add("subtopologies", &self.subtopologies);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for TopicConfig {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("key", &self.key);
+        fields.add("value", &self.value);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for StreamsGroupTopologyTopicInfo {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("partitions", &self.partitions);
+        fields.add("replicationFactor", &self.replication_factor);
+        fields.add("topicConfigs", &self.topic_configs);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for Subtopology {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("subtopologyId", &self.subtopology_id);
+        fields.add("sourceTopics", &self.source_topics);
+        fields.add("sourceTopicRegex", &self.source_topic_regex);
+        fields.add("stateChangelogTopics", &self.state_changelog_topics);
+        fields.add("repartitionSinkTopics", &self.repartition_sink_topics);
+        fields.add("repartitionSourceTopics", &self.repartition_source_topics);
+        fields.add("copartitionGroups", &self.copartition_groups);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for CopartitionGroup {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("sourceTopics", &self.source_topics);
+        fields.add("sourceTopicRegex", &self.source_topic_regex);
+        fields.add("repartitionSourceTopics", &self.repartition_source_topics);
+        fields.finish()
+    }
+}
+
+impl GroupKey {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            GroupKey::LegacyOffsetCommitKey(_) => LegacyOffsetCommitKey::NAME,
+            GroupKey::OffsetCommitKey(_) => OffsetCommitKey::NAME,
+            GroupKey::GroupMetadataKey(_) => GroupMetadataKey::NAME,
+            GroupKey::ConsumerGroupMetadataKey(_) => ConsumerGroupMetadataKey::NAME,
+            GroupKey::ConsumerGroupPartitionMetadataKey(_) => ConsumerGroupPartitionMetadataKey::NAME,
+            GroupKey::ConsumerGroupMemberMetadataKey(_) => ConsumerGroupMemberMetadataKey::NAME,
+            GroupKey::ConsumerGroupTargetAssignmentMetadataKey(_) => {
+                ConsumerGroupTargetAssignmentMetadataKey::NAME
+            }
+            GroupKey::ConsumerGroupTargetAssignmentMemberKey(_) => {
+                ConsumerGroupTargetAssignmentMemberKey::NAME
+            }
+            GroupKey::ConsumerGroupCurrentMemberAssignmentKey(_) => {
+                ConsumerGroupCurrentMemberAssignmentKey::NAME
+            }
+            GroupKey::ShareGroupMemberMetadataKey(_) => ShareGroupMemberMetadataKey::NAME,
+            GroupKey::ShareGroupMetadataKey(_) => ShareGroupMetadataKey::NAME,
+            GroupKey::ShareGroupTargetAssignmentMetadataKey(_) => ShareGroupTargetAssignmentMetadataKey::NAME,
+            GroupKey::ShareGroupTargetAssignmentMemberKey(_) => ShareGroupTargetAssignmentMemberKey::NAME,
+            GroupKey::ShareGroupCurrentMemberAssignmentKey(_) => ShareGroupCurrentMemberAssignmentKey::NAME,
+            GroupKey::ShareGroupStatePartitionMetadataKey(_) => ShareGroupStatePartitionMetadataKey::NAME,
+            GroupKey::ConsumerGroupRegularExpressionKey(_) => ConsumerGroupRegularExpressionKey::NAME,
+            GroupKey::StreamsGroupMetadataKey(_) => StreamsGroupMetadataKey::NAME,
+            GroupKey::StreamsGroupMemberMetadataKey(_) => StreamsGroupMemberMetadataKey::NAME,
+            GroupKey::StreamsGroupTargetAssignmentMetadataKey(_) => {
+                StreamsGroupTargetAssignmentMetadataKey::NAME
+            }
+            GroupKey::StreamsGroupTargetAssignmentMemberKey(_) => StreamsGroupTargetAssignmentMemberKey::NAME,
+            GroupKey::StreamsGroupCurrentMemberAssignmentKey(_) => {
+                StreamsGroupCurrentMemberAssignmentKey::NAME
+            }
+            GroupKey::StreamsGroupTopologyKey(_) => StreamsGroupTopologyKey::NAME,
+        }
+    }
+}
+
+impl crate::Describe for GroupKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            GroupKey::LegacyOffsetCommitKey(it) => it.describe(version),
+            GroupKey::OffsetCommitKey(it) => it.describe(version),
+            GroupKey::GroupMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupPartitionMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupMemberMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupTargetAssignmentMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupTargetAssignmentMemberKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupCurrentMemberAssignmentKey(it) => it.describe(version),
+            GroupKey::ShareGroupMemberMetadataKey(it) => it.describe(version),
+            GroupKey::ShareGroupMetadataKey(it) => it.describe(version),
+            GroupKey::ShareGroupTargetAssignmentMetadataKey(it) => it.describe(version),
+            GroupKey::ShareGroupTargetAssignmentMemberKey(it) => it.describe(version),
+            GroupKey::ShareGroupCurrentMemberAssignmentKey(it) => it.describe(version),
+            GroupKey::ShareGroupStatePartitionMetadataKey(it) => it.describe(version),
+            GroupKey::ConsumerGroupRegularExpressionKey(it) => it.describe(version),
+            GroupKey::StreamsGroupMetadataKey(it) => it.describe(version),
+            GroupKey::StreamsGroupMemberMetadataKey(it) => it.describe(version),
+            GroupKey::StreamsGroupTargetAssignmentMetadataKey(it) => it.describe(version),
+            GroupKey::StreamsGroupTargetAssignmentMemberKey(it) => it.describe(version),
+            GroupKey::StreamsGroupCurrentMemberAssignmentKey(it) => it.describe(version),
+            GroupKey::StreamsGroupTopologyKey(it) => it.describe(version),
+        }
+    }
+}
+
+impl GroupValue {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            GroupValue::LegacyOffsetCommitValue(_) => LegacyOffsetCommitValue::NAME,
+            GroupValue::OffsetCommitValue(_) => OffsetCommitValue::NAME,
+            GroupValue::GroupMetadataValue(_) => GroupMetadataValue::NAME,
+            GroupValue::ConsumerGroupMetadataValue(_) => ConsumerGroupMetadataValue::NAME,
+            GroupValue::ConsumerGroupPartitionMetadataValue(_) => ConsumerGroupPartitionMetadataValue::NAME,
+            GroupValue::ConsumerGroupMemberMetadataValue(_) => ConsumerGroupMemberMetadataValue::NAME,
+            GroupValue::ConsumerGroupTargetAssignmentMetadataValue(_) => {
+                ConsumerGroupTargetAssignmentMetadataValue::NAME
+            }
+            GroupValue::ConsumerGroupTargetAssignmentMemberValue(_) => {
+                ConsumerGroupTargetAssignmentMemberValue::NAME
+            }
+            GroupValue::ConsumerGroupCurrentMemberAssignmentValue(_) => {
+                ConsumerGroupCurrentMemberAssignmentValue::NAME
+            }
+            GroupValue::ShareGroupMemberMetadataValue(_) => ShareGroupMemberMetadataValue::NAME,
+            GroupValue::ShareGroupMetadataValue(_) => ShareGroupMetadataValue::NAME,
+            GroupValue::ShareGroupTargetAssignmentMetadataValue(_) => {
+                ShareGroupTargetAssignmentMetadataValue::NAME
+            }
+            GroupValue::ShareGroupTargetAssignmentMemberValue(_) => {
+                ShareGroupTargetAssignmentMemberValue::NAME
+            }
+            GroupValue::ShareGroupCurrentMemberAssignmentValue(_) => {
+                ShareGroupCurrentMemberAssignmentValue::NAME
+            }
+            GroupValue::ShareGroupStatePartitionMetadataValue(_) => {
+                ShareGroupStatePartitionMetadataValue::NAME
+            }
+            GroupValue::ConsumerGroupRegularExpressionValue(_) => ConsumerGroupRegularExpressionValue::NAME,
+            GroupValue::StreamsGroupMetadataValue(_) => StreamsGroupMetadataValue::NAME,
+            GroupValue::StreamsGroupMemberMetadataValue(_) => StreamsGroupMemberMetadataValue::NAME,
+            GroupValue::StreamsGroupTargetAssignmentMetadataValue(_) => {
+                StreamsGroupTargetAssignmentMetadataValue::NAME
+            }
+            GroupValue::StreamsGroupTargetAssignmentMemberValue(_) => {
+                StreamsGroupTargetAssignmentMemberValue::NAME
+            }
+            GroupValue::StreamsGroupCurrentMemberAssignmentValue(_) => {
+                StreamsGroupCurrentMemberAssignmentValue::NAME
+            }
+            GroupValue::StreamsGroupTopologyValue(_) => StreamsGroupTopologyValue::NAME,
+        }
+    }
+}
+
+impl crate::Describe for GroupValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            GroupValue::LegacyOffsetCommitValue(it) => it.describe(version),
+            GroupValue::OffsetCommitValue(it) => it.describe(version),
+            GroupValue::GroupMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupPartitionMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupMemberMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupTargetAssignmentMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupTargetAssignmentMemberValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupCurrentMemberAssignmentValue(it) => it.describe(version),
+            GroupValue::ShareGroupMemberMetadataValue(it) => it.describe(version),
+            GroupValue::ShareGroupMetadataValue(it) => it.describe(version),
+            GroupValue::ShareGroupTargetAssignmentMetadataValue(it) => it.describe(version),
+            GroupValue::ShareGroupTargetAssignmentMemberValue(it) => it.describe(version),
+            GroupValue::ShareGroupCurrentMemberAssignmentValue(it) => it.describe(version),
+            GroupValue::ShareGroupStatePartitionMetadataValue(it) => it.describe(version),
+            GroupValue::ConsumerGroupRegularExpressionValue(it) => it.describe(version),
+            GroupValue::StreamsGroupMetadataValue(it) => it.describe(version),
+            GroupValue::StreamsGroupMemberMetadataValue(it) => it.describe(version),
+            GroupValue::StreamsGroupTargetAssignmentMetadataValue(it) => it.describe(version),
+            GroupValue::StreamsGroupTargetAssignmentMemberValue(it) => it.describe(version),
+            GroupValue::StreamsGroupCurrentMemberAssignmentValue(it) => it.describe(version),
+            GroupValue::StreamsGroupTopologyValue(it) => it.describe(version),
+        }
+    }
+}

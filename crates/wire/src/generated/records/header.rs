@@ -123,3 +123,22 @@ impl Message for ResponseHeader {
         Ok(())
     }
 }
+
+impl crate::Describe for RequestHeader {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("requestApiKey", &self.request_api_key);
+        fields.add("requestApiVersion", &self.request_api_version);
+        fields.add("correlationId", &self.correlation_id);
+        fields.add("clientId", &self.client_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ResponseHeader {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("correlationId", &self.correlation_id);
+        fields.finish()
+    }
+}

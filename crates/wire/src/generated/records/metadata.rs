@@ -2445,3 +2445,456 @@ impl crate::TypedRecord for MetadataRecord {
         }
     }
 }
+
+impl crate::Describe for RegisterBrokerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("brokerId", &self.broker_id);
+        if version >= 2 {
+            fields.add("isMigratingZkBroker", &self.is_migrating_zk_broker);
+        }
+        fields.add("incarnationId", &self.incarnation_id);
+        fields.add("brokerEpoch", &self.broker_epoch);
+        fields.add("endPoints", &self.end_points);
+        fields.add("features", &self.features);
+        fields.add("rack", &self.rack);
+        fields.add("fenced", &self.fenced);
+        if version >= 1 {
+            fields.add("inControlledShutdown", &self.in_controlled_shutdown);
+        }
+        if version >= 3 && !self.log_dirs.is_empty() {
+            fields.add("logDirs", &self.log_dirs);
+        }
+        if version >= 4 && self.cordoned_log_dirs.is_some() {
+            fields.add("cordonedLogDirs", &self.cordoned_log_dirs);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for BrokerEndpoint {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("host", &self.host);
+        fields.add("port", &self.port);
+        fields.add("securityProtocol", &self.security_protocol);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for BrokerFeature {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("minSupportedVersion", &self.min_supported_version);
+        fields.add("maxSupportedVersion", &self.max_supported_version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for UnregisterBrokerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("brokerEpoch", &self.broker_epoch);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for TopicRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("topicId", &self.topic_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for PartitionRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("partitionId", &self.partition_id);
+        fields.add("topicId", &self.topic_id);
+        fields.add("replicas", &self.replicas);
+        fields.add("isr", &self.isr);
+        fields.add("removingReplicas", &self.removing_replicas);
+        fields.add("addingReplicas", &self.adding_replicas);
+        fields.add("leader", &self.leader);
+        if self.leader_recovery_state != 0 {
+            fields.add("leaderRecoveryState", &self.leader_recovery_state);
+        }
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("partitionEpoch", &self.partition_epoch);
+        if version >= 1 {
+            fields.add("directories", &self.directories);
+        }
+        if version >= 2 && self.eligible_leader_replicas.is_some() {
+            fields.add("eligibleLeaderReplicas", &self.eligible_leader_replicas);
+        }
+        if version >= 2 && self.last_known_elr.is_some() {
+            fields.add("lastKnownElr", &self.last_known_elr);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ConfigRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("resourceType", &self.resource_type);
+        fields.add("resourceName", &self.resource_name);
+        fields.add("name", &self.name);
+        fields.add("value", &self.value);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for PartitionChangeRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("partitionId", &self.partition_id);
+        fields.add("topicId", &self.topic_id);
+        if self.isr.is_some() {
+            fields.add("isr", &self.isr);
+        }
+        if self.leader != -2 {
+            fields.add("leader", &self.leader);
+        }
+        if self.replicas.is_some() {
+            fields.add("replicas", &self.replicas);
+        }
+        if self.removing_replicas.is_some() {
+            fields.add("removingReplicas", &self.removing_replicas);
+        }
+        if self.adding_replicas.is_some() {
+            fields.add("addingReplicas", &self.adding_replicas);
+        }
+        if self.leader_recovery_state != -1 {
+            fields.add("leaderRecoveryState", &self.leader_recovery_state);
+        }
+        if version >= 1 && self.directories.is_some() {
+            fields.add("directories", &self.directories);
+        }
+        if version >= 2 && self.eligible_leader_replicas.is_some() {
+            fields.add("eligibleLeaderReplicas", &self.eligible_leader_replicas);
+        }
+        if version >= 2 && self.last_known_elr.is_some() {
+            fields.add("lastKnownElr", &self.last_known_elr);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for FenceBrokerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("id", &self.id);
+        fields.add("epoch", &self.epoch);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for UnfenceBrokerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("id", &self.id);
+        fields.add("epoch", &self.epoch);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoveTopicRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicId", &self.topic_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for DelegationTokenRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("owner", &self.owner);
+        fields.add("requester", &self.requester);
+        fields.add("renewers", &self.renewers);
+        fields.add("issueTimestamp", &self.issue_timestamp);
+        fields.add("maxTimestamp", &self.max_timestamp);
+        fields.add("expirationTimestamp", &self.expiration_timestamp);
+        fields.add("tokenId", &self.token_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for UserScramCredentialRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("mechanism", &self.mechanism);
+        fields.add("salt", &self.salt);
+        fields.add("storedKey", &self.stored_key);
+        fields.add("serverKey", &self.server_key);
+        fields.add("iterations", &self.iterations);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for FeatureLevelRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("featureLevel", &self.feature_level);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ClientQuotaRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("entity", &self.entity);
+        fields.add("key", &self.key);
+        fields.add("value", &self.value);
+        fields.add("remove", &self.remove);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for EntityData {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("entityType", &self.entity_type);
+        fields.add("entityName", &self.entity_name);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ProducerIdsRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("brokerEpoch", &self.broker_epoch);
+        fields.add("nextProducerId", &self.next_producer_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for BrokerRegistrationChangeRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("brokerEpoch", &self.broker_epoch);
+        if self.fenced != 0 {
+            fields.add("fenced", &self.fenced);
+        }
+        if version >= 1 && self.in_controlled_shutdown != 0 {
+            fields.add("inControlledShutdown", &self.in_controlled_shutdown);
+        }
+        if version >= 2 && !self.log_dirs.is_empty() {
+            fields.add("logDirs", &self.log_dirs);
+        }
+        if version >= 3 && self.cordoned_log_dirs.is_some() {
+            fields.add("cordonedLogDirs", &self.cordoned_log_dirs);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for AccessControlEntryRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("id", &self.id);
+        fields.add("resourceType", &self.resource_type);
+        fields.add("resourceName", &self.resource_name);
+        fields.add("patternType", &self.pattern_type);
+        fields.add("principal", &self.principal);
+        fields.add("host", &self.host);
+        fields.add("operation", &self.operation);
+        fields.add("permissionType", &self.permission_type);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoveAccessControlEntryRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("id", &self.id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for NoOpRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let fields = crate::DescribedFields::new(version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ZkMigrationStateRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("zkMigrationState", &self.zk_migration_state);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoveUserScramCredentialRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("mechanism", &self.mechanism);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for BeginTransactionRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        if self.name.is_some() {
+            fields.add("name", &self.name);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for EndTransactionRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let fields = crate::DescribedFields::new(version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for AbortTransactionRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        if self.reason.is_some() {
+            fields.add("reason", &self.reason);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoveDelegationTokenRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("tokenId", &self.token_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RegisterControllerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("controllerId", &self.controller_id);
+        fields.add("incarnationId", &self.incarnation_id);
+        fields.add("zkMigrationReady", &self.zk_migration_ready);
+        fields.add("endPoints", &self.end_points);
+        fields.add("features", &self.features);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ControllerEndpoint {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("host", &self.host);
+        fields.add("port", &self.port);
+        fields.add("securityProtocol", &self.security_protocol);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ControllerFeature {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("minSupportedVersion", &self.min_supported_version);
+        fields.add("maxSupportedVersion", &self.max_supported_version);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ClearElrRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicName", &self.topic_name);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for UnregisterControllerRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("controllerId", &self.controller_id);
+        fields.finish()
+    }
+}
+
+impl MetadataRecord {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            MetadataRecord::RegisterBrokerRecord(_) => RegisterBrokerRecord::NAME,
+            MetadataRecord::UnregisterBrokerRecord(_) => UnregisterBrokerRecord::NAME,
+            MetadataRecord::TopicRecord(_) => TopicRecord::NAME,
+            MetadataRecord::PartitionRecord(_) => PartitionRecord::NAME,
+            MetadataRecord::ConfigRecord(_) => ConfigRecord::NAME,
+            MetadataRecord::PartitionChangeRecord(_) => PartitionChangeRecord::NAME,
+            MetadataRecord::FenceBrokerRecord(_) => FenceBrokerRecord::NAME,
+            MetadataRecord::UnfenceBrokerRecord(_) => UnfenceBrokerRecord::NAME,
+            MetadataRecord::RemoveTopicRecord(_) => RemoveTopicRecord::NAME,
+            MetadataRecord::DelegationTokenRecord(_) => DelegationTokenRecord::NAME,
+            MetadataRecord::UserScramCredentialRecord(_) => UserScramCredentialRecord::NAME,
+            MetadataRecord::FeatureLevelRecord(_) => FeatureLevelRecord::NAME,
+            MetadataRecord::ClientQuotaRecord(_) => ClientQuotaRecord::NAME,
+            MetadataRecord::ProducerIdsRecord(_) => ProducerIdsRecord::NAME,
+            MetadataRecord::BrokerRegistrationChangeRecord(_) => BrokerRegistrationChangeRecord::NAME,
+            MetadataRecord::AccessControlEntryRecord(_) => AccessControlEntryRecord::NAME,
+            MetadataRecord::RemoveAccessControlEntryRecord(_) => RemoveAccessControlEntryRecord::NAME,
+            MetadataRecord::NoOpRecord(_) => NoOpRecord::NAME,
+            MetadataRecord::ZkMigrationStateRecord(_) => ZkMigrationStateRecord::NAME,
+            MetadataRecord::RemoveUserScramCredentialRecord(_) => RemoveUserScramCredentialRecord::NAME,
+            MetadataRecord::BeginTransactionRecord(_) => BeginTransactionRecord::NAME,
+            MetadataRecord::EndTransactionRecord(_) => EndTransactionRecord::NAME,
+            MetadataRecord::AbortTransactionRecord(_) => AbortTransactionRecord::NAME,
+            MetadataRecord::RemoveDelegationTokenRecord(_) => RemoveDelegationTokenRecord::NAME,
+            MetadataRecord::RegisterControllerRecord(_) => RegisterControllerRecord::NAME,
+            MetadataRecord::ClearElrRecord(_) => ClearElrRecord::NAME,
+            MetadataRecord::UnregisterControllerRecord(_) => UnregisterControllerRecord::NAME,
+        }
+    }
+}
+
+impl crate::Describe for MetadataRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            MetadataRecord::RegisterBrokerRecord(it) => it.describe(version),
+            MetadataRecord::UnregisterBrokerRecord(it) => it.describe(version),
+            MetadataRecord::TopicRecord(it) => it.describe(version),
+            MetadataRecord::PartitionRecord(it) => it.describe(version),
+            MetadataRecord::ConfigRecord(it) => it.describe(version),
+            MetadataRecord::PartitionChangeRecord(it) => it.describe(version),
+            MetadataRecord::FenceBrokerRecord(it) => it.describe(version),
+            MetadataRecord::UnfenceBrokerRecord(it) => it.describe(version),
+            MetadataRecord::RemoveTopicRecord(it) => it.describe(version),
+            MetadataRecord::DelegationTokenRecord(it) => it.describe(version),
+            MetadataRecord::UserScramCredentialRecord(it) => it.describe(version),
+            MetadataRecord::FeatureLevelRecord(it) => it.describe(version),
+            MetadataRecord::ClientQuotaRecord(it) => it.describe(version),
+            MetadataRecord::ProducerIdsRecord(it) => it.describe(version),
+            MetadataRecord::BrokerRegistrationChangeRecord(it) => it.describe(version),
+            MetadataRecord::AccessControlEntryRecord(it) => it.describe(version),
+            MetadataRecord::RemoveAccessControlEntryRecord(it) => it.describe(version),
+            MetadataRecord::NoOpRecord(it) => it.describe(version),
+            MetadataRecord::ZkMigrationStateRecord(it) => it.describe(version),
+            MetadataRecord::RemoveUserScramCredentialRecord(it) => it.describe(version),
+            MetadataRecord::BeginTransactionRecord(it) => it.describe(version),
+            MetadataRecord::EndTransactionRecord(it) => it.describe(version),
+            MetadataRecord::AbortTransactionRecord(it) => it.describe(version),
+            MetadataRecord::RemoveDelegationTokenRecord(it) => it.describe(version),
+            MetadataRecord::RegisterControllerRecord(it) => it.describe(version),
+            MetadataRecord::ClearElrRecord(it) => it.describe(version),
+            MetadataRecord::UnregisterControllerRecord(it) => it.describe(version),
+        }
+    }
+}

@@ -150,3 +150,33 @@ impl Voter {
         Ok(())
     }
 }
+
+impl crate::Describe for QuorumStateData {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        if version <= 0 {
+            fields.add("clusterId", &self.cluster_id);
+        }
+        fields.add("leaderId", &self.leader_id);
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("votedId", &self.voted_id);
+        if version >= 1 {
+            fields.add("votedDirectoryId", &self.voted_directory_id);
+        }
+        if version <= 0 {
+            fields.add("appliedOffset", &self.applied_offset);
+        }
+        if version <= 0 {
+            fields.add("currentVoters", &self.current_voters);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for Voter {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("voterId", &self.voter_id);
+        fields.finish()
+    }
+}

@@ -746,3 +746,161 @@ impl crate::TypedRecord for RemoteLogRecord {
         }
     }
 }
+
+impl crate::Describe for RemoteLogSegmentMetadataRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("remoteLogSegmentId", &self.remote_log_segment_id);
+        fields.add("startOffset", &self.start_offset);
+        fields.add("endOffset", &self.end_offset);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("maxTimestampMs", &self.max_timestamp_ms);
+        fields.add("eventTimestampMs", &self.event_timestamp_ms);
+        fields.add("segmentLeaderEpochs", &self.segment_leader_epochs);
+        fields.add("segmentSizeInBytes", &self.segment_size_in_bytes);
+        fields.add("customMetadata", &self.custom_metadata);
+        fields.add("remoteLogSegmentState", &self.remote_log_segment_state);
+        if self.txn_index_empty {
+            fields.add("txnIndexEmpty", &self.txn_index_empty);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataRemoteLogSegmentIdEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicIdPartition", &self.topic_id_partition);
+        fields.add("id", &self.id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataSegmentLeaderEpochEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("offset", &self.offset);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataTopicIdPartitionEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("id", &self.id);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataUpdateRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("remoteLogSegmentId", &self.remote_log_segment_id);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("eventTimestampMs", &self.event_timestamp_ms);
+        fields.add("customMetadata", &self.custom_metadata);
+        fields.add("remoteLogSegmentState", &self.remote_log_segment_state);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataUpdateRemoteLogSegmentIdEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicIdPartition", &self.topic_id_partition);
+        fields.add("id", &self.id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataUpdateTopicIdPartitionEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("id", &self.id);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemotePartitionDeleteMetadataRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topicIdPartition", &self.topic_id_partition);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("eventTimestampMs", &self.event_timestamp_ms);
+        fields.add("remotePartitionDeleteState", &self.remote_partition_delete_state);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemotePartitionDeleteMetadataTopicIdPartitionEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("name", &self.name);
+        fields.add("id", &self.id);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataSnapshotRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("segmentId", &self.segment_id);
+        fields.add("startOffset", &self.start_offset);
+        fields.add("endOffset", &self.end_offset);
+        fields.add("brokerId", &self.broker_id);
+        fields.add("maxTimestampMs", &self.max_timestamp_ms);
+        fields.add("eventTimestampMs", &self.event_timestamp_ms);
+        fields.add("segmentLeaderEpochs", &self.segment_leader_epochs);
+        fields.add("segmentSizeInBytes", &self.segment_size_in_bytes);
+        fields.add("customMetadata", &self.custom_metadata);
+        fields.add("remoteLogSegmentState", &self.remote_log_segment_state);
+        if self.txn_index_empty {
+            fields.add("txnIndexEmpty", &self.txn_index_empty);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for RemoteLogSegmentMetadataSnapshotSegmentLeaderEpochEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("offset", &self.offset);
+        fields.finish()
+    }
+}
+
+impl RemoteLogRecord {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            RemoteLogRecord::RemoteLogSegmentMetadataRecord(_) => RemoteLogSegmentMetadataRecord::NAME,
+            RemoteLogRecord::RemoteLogSegmentMetadataUpdateRecord(_) => {
+                RemoteLogSegmentMetadataUpdateRecord::NAME
+            }
+            RemoteLogRecord::RemotePartitionDeleteMetadataRecord(_) => {
+                RemotePartitionDeleteMetadataRecord::NAME
+            }
+            RemoteLogRecord::RemoteLogSegmentMetadataSnapshotRecord(_) => {
+                RemoteLogSegmentMetadataSnapshotRecord::NAME
+            }
+        }
+    }
+}
+
+impl crate::Describe for RemoteLogRecord {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            RemoteLogRecord::RemoteLogSegmentMetadataRecord(it) => it.describe(version),
+            RemoteLogRecord::RemoteLogSegmentMetadataUpdateRecord(it) => it.describe(version),
+            RemoteLogRecord::RemotePartitionDeleteMetadataRecord(it) => it.describe(version),
+            RemoteLogRecord::RemoteLogSegmentMetadataSnapshotRecord(it) => it.describe(version),
+        }
+    }
+}

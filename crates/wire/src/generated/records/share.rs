@@ -461,3 +461,114 @@ impl crate::TypedRecord for ShareValue {
         }
     }
 }
+
+impl crate::Describe for ShareSnapshotKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareSnapshotValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("snapshotEpoch", &self.snapshot_epoch);
+        fields.add("stateEpoch", &self.state_epoch);
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("startOffset", &self.start_offset);
+        if self.delivery_complete_count != -1 {
+            fields.add("deliveryCompleteCount", &self.delivery_complete_count);
+        }
+        fields.add("createTimestamp", &self.create_timestamp);
+        fields.add("writeTimestamp", &self.write_timestamp);
+        fields.add("stateBatches", &self.state_batches);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareSnapshotStateBatch {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("firstOffset", &self.first_offset);
+        fields.add("lastOffset", &self.last_offset);
+        fields.add("deliveryState", &self.delivery_state);
+        fields.add("deliveryCount", &self.delivery_count);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareUpdateKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("groupId", &self.group_id);
+        fields.add("topicId", &self.topic_id);
+        fields.add("partition", &self.partition);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareUpdateValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("snapshotEpoch", &self.snapshot_epoch);
+        fields.add("leaderEpoch", &self.leader_epoch);
+        fields.add("startOffset", &self.start_offset);
+        if self.delivery_complete_count != -1 {
+            fields.add("deliveryCompleteCount", &self.delivery_complete_count);
+        }
+        fields.add("stateBatches", &self.state_batches);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ShareUpdateStateBatch {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("firstOffset", &self.first_offset);
+        fields.add("lastOffset", &self.last_offset);
+        fields.add("deliveryState", &self.delivery_state);
+        fields.add("deliveryCount", &self.delivery_count);
+        fields.finish()
+    }
+}
+
+impl ShareKey {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ShareKey::ShareSnapshotKey(_) => ShareSnapshotKey::NAME,
+            ShareKey::ShareUpdateKey(_) => ShareUpdateKey::NAME,
+        }
+    }
+}
+
+impl crate::Describe for ShareKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            ShareKey::ShareSnapshotKey(it) => it.describe(version),
+            ShareKey::ShareUpdateKey(it) => it.describe(version),
+        }
+    }
+}
+
+impl ShareValue {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ShareValue::ShareSnapshotValue(_) => ShareSnapshotValue::NAME,
+            ShareValue::ShareUpdateValue(_) => ShareUpdateValue::NAME,
+        }
+    }
+}
+
+impl crate::Describe for ShareValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            ShareValue::ShareSnapshotValue(it) => it.describe(version),
+            ShareValue::ShareUpdateValue(it) => it.describe(version),
+        }
+    }
+}

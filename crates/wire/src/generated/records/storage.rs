@@ -104,3 +104,27 @@ impl ProducerEntry {
         Ok(())
     }
 }
+
+impl crate::Describe for ProducerSnapshot {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("crc", &self.crc);
+        fields.add("producerEntries", &self.producer_entries);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for ProducerEntry {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("producerId", &self.producer_id);
+        fields.add("epoch", &self.epoch);
+        fields.add("lastSequence", &self.last_sequence);
+        fields.add("lastOffset", &self.last_offset);
+        fields.add("offsetDelta", &self.offset_delta);
+        fields.add("timestamp", &self.timestamp);
+        fields.add("coordinatorEpoch", &self.coordinator_epoch);
+        fields.add("currentTxnFirstOffset", &self.current_txn_first_offset);
+        fields.finish()
+    }
+}

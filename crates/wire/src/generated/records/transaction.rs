@@ -351,3 +351,80 @@ impl crate::TypedRecord for TransactionValue {
         }
     }
 }
+
+impl crate::Describe for TransactionLogKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("transactionalId", &self.transactional_id);
+        fields.finish()
+    }
+}
+
+impl crate::Describe for TransactionLogValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("producerId", &self.producer_id);
+        if version >= 1 && self.previous_producer_id != -1 {
+            fields.add("previousProducerId", &self.previous_producer_id);
+        }
+        if version >= 1 && self.next_producer_id != -1 {
+            fields.add("nextProducerId", &self.next_producer_id);
+        }
+        fields.add("producerEpoch", &self.producer_epoch);
+        if version >= 1 && self.next_producer_epoch != -1 {
+            fields.add("nextProducerEpoch", &self.next_producer_epoch);
+        }
+        fields.add("transactionTimeoutMs", &self.transaction_timeout_ms);
+        fields.add("transactionStatus", &self.transaction_status);
+        fields.add("transactionPartitions", &self.transaction_partitions);
+        fields.add("transactionLastUpdateTimestampMs", &self.transaction_last_update_timestamp_ms);
+        fields.add("transactionStartTimestampMs", &self.transaction_start_timestamp_ms);
+        if version >= 1 && self.client_transaction_version != 0 {
+            fields.add("clientTransactionVersion", &self.client_transaction_version);
+        }
+        fields.finish()
+    }
+}
+
+impl crate::Describe for PartitionsSchema {
+    fn describe(&self, version: i16) -> crate::Description {
+        let mut fields = crate::DescribedFields::new(version);
+        fields.add("topic", &self.topic);
+        fields.add("partitionIds", &self.partition_ids);
+        fields.finish()
+    }
+}
+
+impl TransactionKey {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            TransactionKey::TransactionLogKey(_) => TransactionLogKey::NAME,
+        }
+    }
+}
+
+impl crate::Describe for TransactionKey {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            TransactionKey::TransactionLogKey(it) => it.describe(version),
+        }
+    }
+}
+
+impl TransactionValue {
+    /// Kafka's name of the type.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            TransactionValue::TransactionLogValue(_) => TransactionLogValue::NAME,
+        }
+    }
+}
+
+impl crate::Describe for TransactionValue {
+    fn describe(&self, version: i16) -> crate::Description {
+        match self {
+            TransactionValue::TransactionLogValue(it) => it.describe(version),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the program is called with.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{cluster, completions, format, storage};
+use crate::logging::LogOptions;
+
+/// Everything on the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ottla",
+    version,
+    about = "The Apache Kafka platform in one program: broker, metadata quorum and tools.",
+    after_help = "Examples:\n  \
+        ottla start                                  a broker on localhost:9092, data in ./ottla-data\n  \
+        ottla topic create orders --partitions 3     a topic\n  \
+        echo hello | ottla produce orders            a record\n  \
+        ottla consume orders --from-beginning        all records\n\n\
+        Every command explains itself: ottla <command> --help",
+    max_term_width = 110
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Give log directories their identity and a cluster its beginning
+    Format(format::FormatArguments),
+    /// Look at what `format` did, and at what it would do
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
+    /// Look at a cluster: its brokers, its quorum, its features
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Print the script with which a shell completes this program's arguments
+    Completions(completions::CompletionsArguments),
+}
+
+impl Command {
+    /// Whether the command is a server, whose log is what people look at.
+    pub(crate) fn is_server(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,43 @@
+//! Where the program's log goes: to standard error, for people or as JSON.
+
+use std::io::IsTerminal;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::output;
+
+/// How the program logs.
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// What is logged: error, warn, info, debug or trace, also by module as in `info,ottla_broker=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "OTTLA_LOG", hide_env_values = true)]
+    pub(crate) log_level: Option<String>,
+    /// How it is logged
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// Starts logging. Tools are quiet unless something is wrong; a server says what it does.
+pub(crate) fn start(options: &LogOptions, is_server: bool) {
+    let default = if is_server { "info" } else { "error" };
+    let level = options.log_level.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|error| {
+        output::remark(format_args!("warning: --log-level {level}: {error}; {default} is used"));
+        EnvFilter::new(default)
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
