@@ -10,6 +10,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.TopicPartitionReplica;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.header.Header;
@@ -32,8 +33,8 @@ import java.util.stream.Collectors;
  * Writes the same batches wherever it is pointed, and tells everything that topics hold.
  *
  * <p>Arguments: the server, then any of {@code plain:N} and {@code all:N} (write the Nth instalment, the second
- * with what only a server with transactions, groups and a clock of its own can hold), {@code commit} (only with
- * {@code all}) and {@code read}.
+ * with what only a server with transactions and groups can hold), with {@code :keep} behind it if no records shall be
+ * deleted, and {@code read}.
  */
 public final class RoundTrip {
     private static final long TIME = 1_600_000_000_000L;
@@ -55,7 +56,7 @@ public final class RoundTrip {
                 trip.read();
             } else {
                 String[] parts = step.split(":");
-                trip.write(Integer.parseInt(parts[1]));
+                trip.write(Integer.parseInt(parts[1]), parts.length == 2);
                 if (parts[0].equals("all")) {
                     trip.writeMore(Integer.parseInt(parts[1]));
                 }
@@ -66,7 +67,7 @@ public final class RoundTrip {
         Runtime.getRuntime().halt(0);
     }
 
-    private void write(int instalment) throws Exception {
+    private void write(int instalment, boolean delete) throws Exception {
         create("rt-plain", 1, Map.of());
         create("rt-codecs", 1, Map.of());
         create("rt-compact", 1, Map.of("cleanup.policy", "compact"));
@@ -117,12 +118,39 @@ public final class RoundTrip {
                 producer.flush();
             }
         }
+        create("rt-moved", 1, Map.of());
+        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of())) {
+            for (int record = 0; record < 10; record++) {
+                send(producer, "rt-moved", 0, time, "k" + record, "moved", false);
+            }
+            producer.flush();
+        }
+        move();
         long end = instalment * 5L;
-        admin.deleteRecords(Map.of(new TopicPartition("rt-deleted", 0), RecordsToDelete.beforeOffset(end))).all().get();
+        if (delete) {
+            admin.deleteRecords(Map.of(new TopicPartition("rt-deleted", 0), RecordsToDelete.beforeOffset(end))).all().get();
+        }
         admin.deleteTopics(List.of("rt-dropped")).all().get();
         // A broker learns of a deletion after the controller has answered.
         while (admin.listTopics().names().get().contains("rt-dropped")) {
             Thread.sleep(20);
+        }
+    }
+
+    /** Has a partition moved to the other log directory, and waits until it is there. */
+    private void move() throws Exception {
+        TopicPartitionReplica replica = new TopicPartitionReplica("rt-moved", 0, 1);
+        String from = admin.describeReplicaLogDirs(List.of(replica)).all().get().get(replica).getCurrentReplicaLogDir();
+        String to = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).keySet().stream()
+            .filter(it -> !it.equals(from)).findFirst().orElseThrow();
+        admin.alterReplicaLogDirs(Map.of(replica, to)).all().get();
+        long deadline = System.currentTimeMillis() + 20_000;
+        while (!to.equals(admin.describeReplicaLogDirs(List.of(replica)).all().get().get(replica).getCurrentReplicaLogDir())) {
+            if (System.currentTimeMillis() > deadline) {
+                System.out.println("## move\nthe partition was not moved");
+                return;
+            }
+            Thread.sleep(50);
         }
     }
 

@@ -1,1 +1,34 @@
-//! java
+//! Apache Kafka's Java client and its message classes, driven by programs in `xtask/java`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::Stage;
+use super::capture::capture;
+use super::mask::mask;
+use super::reference::ClassPath;
+use super::transcript::Transcript;
+use crate::workspace::Outcome;
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// The scenario `java`: producer, consumer and admin client.
+pub fn client(stage: &Stage<'_>) -> Outcome<Transcript> {
+    let mut program =
+        stage.setting.reference.program(ClassPath::Server, "ClientProbe", &["-Dlog4j2.level=OFF"])?;
+    play(stage, program.arg(stage.node.address()))
+}
+
+/// The scenario `probe`: every request of `probe.script` in every version.
+pub fn probe(stage: &Stage<'_>) -> Outcome<Transcript> {
+    let script = stage.folder.join("probe.script");
+    std::fs::write(&script, include_str!("probe.script"))?;
+    let mut program = stage.setting.reference.program(ClassPath::Server, "Probe", &["-Dlog4j2.level=OFF"])?;
+    program.args([stage.node.port().to_string(), stage.node.controller_port().to_string()]).arg(script);
+    play(stage, &mut program)
+}
+
+fn play(stage: &Stage<'_>, program: &mut Command) -> Outcome<Transcript> {
+    let said = capture(program, b"", LIMIT)?;
+    Ok(Transcript::parse(&mask(&said.success("the Java program")?, stage.node)))
+}

@@ -7,8 +7,10 @@ use regex_lite::{Captures, Regex};
 use super::node::Node;
 
 /// Patterns, and what stands in their place.
-const PATTERNS: [(&str, &str); 11] = [
+const PATTERNS: [(&str, &str); 12] = [
     (r"\b1[6-9]\d{11}\b", "TIME"),
+    // As far before the present as a number reaches.
+    (r"-922337\d{13}\b", "-TIME"),
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]\d+Z?", "TIME"),
     (r"\b[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\b", "ID"),
     (r"(?m)^#[A-Z][a-z]{2} [A-Z][a-z]{2} .*20\d\d$", "#DATE"),

@@ -10,6 +10,7 @@ mod configs;
 mod difference;
 mod explained;
 mod golden;
+mod java;
 mod mask;
 pub mod node;
 pub mod reference;
@@ -84,6 +85,18 @@ const SCENARIOS: &[Scenario] = &[
         about: "every config of brokers and topics, described and altered",
         ci: true,
         kind: Kind::Beside(configs::run),
+    },
+    Scenario {
+        name: "java",
+        about: "Apache Kafka's Java producer, consumer and admin client",
+        ci: true,
+        kind: Kind::Beside(java::client),
+    },
+    Scenario {
+        name: "probe",
+        about: "every version of every request, answers compared field by field",
+        ci: true,
+        kind: Kind::Beside(java::probe),
     },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
     Scenario {
@@ -226,7 +239,7 @@ fn beside(
     setting: &Setting<'_>,
 ) -> Outcome<Vec<Outcome<Transcript>>> {
     let begin = Instant::now();
-    let mut node = Node::new(maker, setting.reference, setting.folder.join(label), &[])?;
+    let mut node = Node::new(maker, setting.reference, setting.folder.join(label), 1)?;
     node.format()?;
     node.start()?;
     eprintln!("{:14}{:>6.1} s  {label}", "(start)", begin.elapsed().as_secs_f64());

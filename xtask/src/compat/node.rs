@@ -44,41 +44,35 @@ pub struct Node<'a> {
     maker: Maker,
     reference: &'a Reference,
     folder: PathBuf,
+    log_dirs: Vec<PathBuf>,
     port: u16,
     controller_port: u16,
     process: Option<Child>,
 }
 
 impl<'a> Node<'a> {
-    /// Writes `server.properties` in `folder`, with `settings` added.
-    pub fn new(
-        maker: Maker,
-        reference: &'a Reference,
-        folder: PathBuf,
-        settings: &[(&str, &str)],
-    ) -> Outcome<Self> {
+    /// Writes `server.properties` in `folder`, with `log_dirs` log directories.
+    pub fn new(maker: Maker, reference: &'a Reference, folder: PathBuf, log_dirs: usize) -> Outcome<Self> {
         std::fs::create_dir_all(&folder)?;
         let (port, controller_port) = free_ports()?;
-        let data = folder.join("data");
-        let mut text = format!(
+        let log_dirs: Vec<_> = (1..=log_dirs).map(|it| folder.join(format!("data-{it}"))).collect();
+        let listed: Vec<_> = log_dirs.iter().map(|it| it.display().to_string()).collect();
+        let text = format!(
             "process.roles=broker,controller\nnode.id=1\n\
              controller.quorum.bootstrap.servers=localhost:{controller_port}\n\
              listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}\n\
              advertised.listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller_port}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
-             log.dirs={0}/one,{0}/two\n\
+             log.dirs={}\n\
              log.retention.ms=-1\n\
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n",
-            data.display()
+            listed.join(",")
         );
-        for (key, value) in settings {
-            text += &format!("{key}={value}\n");
-        }
         std::fs::write(folder.join("server.properties"), text)?;
-        Ok(Self { maker, reference, folder, port, controller_port, process: None })
+        Ok(Self { maker, reference, folder, log_dirs, port, controller_port, process: None })
     }
 
     /// The port of the broker's listener.
@@ -107,9 +101,8 @@ impl<'a> Node<'a> {
     }
 
     /// The log directories, in the order of `log.dirs`.
-    pub fn log_dirs(&self) -> [PathBuf; 2] {
-        let data = self.folder.join("data");
-        [data.join("one"), data.join("two")]
+    pub fn log_dirs(&self) -> &[PathBuf] {
+        &self.log_dirs
     }
 
     /// Puts another server in charge of the same folder; the present one must be stopped.

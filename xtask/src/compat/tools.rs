@@ -58,11 +58,8 @@ pub fn play(script: &str, reference: &Reference, node: &Node<'_>, folder: &Path)
 
 /// What a script line stands for on this node.
 fn place(text: &str, node: &Node<'_>, folder: &Path) -> String {
-    let [one, two] = node.log_dirs();
     text.replace("{server}", &node.address())
         .replace("{controller}", &node.controller_address())
-        .replace("{one}", &one.display().to_string())
-        .replace("{two}", &two.display().to_string())
         .replace("{folder}", &folder.display().to_string())
 }
 

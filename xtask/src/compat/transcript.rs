@@ -51,6 +51,13 @@ impl Transcript {
         }
     }
 
+    /// Sorts the lines of the open section, whose order means nothing.
+    pub fn sort_last(&mut self) {
+        if let Some(section) = self.sections.last_mut() {
+            section.lines.sort();
+        }
+    }
+
     /// Adds all sections of another, with `prefix` before their names.
     pub fn append_under(&mut self, prefix: &str, other: &Self) {
         for section in &other.sections {
