@@ -413,4 +413,6 @@ mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod tests;
