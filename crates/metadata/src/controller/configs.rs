@@ -36,6 +36,18 @@ pub(super) struct Server {
     topic_defaults: Texts,
 }
 
+/// The settings on which elections depend, of topics that say nothing themselves.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    pub(super) min_isr: usize,
+    pub(super) unclean_election: bool,
+}
+
+/// Kafka's `Boolean.parseBoolean`.
+pub(super) fn is_true(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("true")
+}
+
 impl From<alter::Refusal> for Refusal {
     fn from(refusal: alter::Refusal) -> Refusal {
         Refusal::new(refusal.code, refusal.message)
@@ -58,17 +70,26 @@ pub(super) fn config_record(resource: &Resource, altered: Altered) -> MetadataRe
 }
 
 impl Deciding<'_> {
-    /// A topic's effective value: its own, this controller's, the cluster's, the file's, the default.
-    pub(super) fn topic_value(&self, topic: &Topic, name: &str) -> Option<String> {
-        let layers = [
-            Resource::topic(topic.name.clone()),
-            Resource::broker(self.options.node),
-            Resource::all_brokers(),
-        ];
-        let dynamic = layers.iter().find_map(|layer| self.image.configs.value(layer, name));
-        let declared = || ResourceKind::Broker.settings().get(name)?.default_text().map(str::to_owned);
-        let fixed = || self.options.settings.get(name).cloned().or_else(declared);
-        dynamic.map(|value| value.to_string()).or_else(fixed)
+    /// A topic's value for a setting on which elections depend, if the topic says something itself.
+    pub(super) fn own_value(&self, topic: &Topic, name: &str) -> Option<&Str> {
+        self.image.configs.value(&Resource::topic(topic.name.clone()), name)
+    }
+
+    /// What holds where a topic says nothing: this controller's value, the cluster's, the file's, the default.
+    pub(super) fn inherited(&self) -> &Inherited {
+        self.inherited.get_or_init(|| {
+            let layers = [Resource::broker(self.options.node), Resource::all_brokers()];
+            let value = |name: &str| {
+                let dynamic = layers.iter().find_map(|layer| self.image.configs.value(layer, name));
+                let fixed = || self.options.settings.get(name).map(String::as_str);
+                let declared = || ResourceKind::Broker.settings().get(name)?.default_text();
+                dynamic.map(Str::as_str).or_else(fixed).or_else(declared)
+            };
+            Inherited {
+                min_isr: value(MIN_ISR).and_then(|it| it.trim().parse().ok()).unwrap_or(1),
+                unclean_election: value(UNCLEAN_ELECTION).is_some_and(is_true),
+            }
+        })
     }
 
     /// The settings of this controller's server with what is dynamic. Should that not hold together, what the

@@ -7,7 +7,7 @@ use ottla_wire::messages::elect_leaders_response::{
 };
 use ottla_wire::records::metadata::MetadataRecord;
 
-use super::configs::UNCLEAN_ELECTION;
+use super::configs::{MIN_ISR, UNCLEAN_ELECTION, is_true};
 use super::{Decided, Deciding, MAX_RECORDS_PER_REQUEST, Refusal, parts, too_many_records};
 use crate::image::{Partition, PartitionId, Topic};
 use crate::partition_change::{Candidates, Election, PartitionChange};
@@ -48,13 +48,14 @@ impl Deciding<'_> {
 
     /// Whether a topic would rather lose records than be without a leader.
     pub(super) fn allows_unclean_election(&self, topic: &Topic) -> bool {
-        self.topic_value(topic, UNCLEAN_ELECTION).is_some_and(|it| it.eq_ignore_ascii_case("true"))
+        let own = self.own_value(topic, UNCLEAN_ELECTION).map(|text| is_true(text));
+        own.unwrap_or_else(|| self.inherited().unclean_election)
     }
 
     /// `min.insync.replicas`, as far as the topic's replicas go.
     fn effective_min_isr(&self, topic: &Topic) -> usize {
-        let configured = self.topic_value(topic, super::configs::MIN_ISR);
-        let configured = configured.and_then(|it| it.parse().ok()).unwrap_or(1);
+        let own = self.own_value(topic, MIN_ISR).and_then(|text| text.trim().parse().ok());
+        let configured = own.unwrap_or_else(|| self.inherited().min_isr);
         let first = self.image.topics.partition(topic.id, PartitionIndex(0));
         first.map_or(configured, |partition| configured.min(partition.replicas.len()))
     }

@@ -41,6 +41,7 @@ pub use delete_topics::DeleteTopics;
 pub use features::UpdateFeatures;
 pub use sessions::Sessions;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -242,6 +243,7 @@ struct Deciding<'a> {
     sessions: &'a mut Sessions,
     entropy: &'a mut Entropy,
     at: At,
+    inherited: OnceCell<configs::Inherited>,
 }
 
 /// A decision: facts to write, and the answer that reports them.
@@ -312,6 +314,7 @@ impl Machine for Controller {
             sessions: &mut soft.own,
             entropy: &mut soft.entropy,
             at,
+            inherited: OnceCell::new(),
         };
         let (decided, caller) = match input {
             Input::Request(request, caller) => {
