@@ -1,1 +1,28 @@
-//! Produce, consume, share, administer.
+//! Produce, consume, share, administer: the client side of Kafka's protocol, against any Kafka server.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options` | settings of clients under Kafka's names |
+//! | `error` | what can go wrong, by what the caller should do |
+//! | `cluster` | connections to brokers, versions, metadata |
+//! | `admin` | typed calls that look and change |
+//! | `producer` | records into batches, batches to leaders, in order and once |
+//! | `fetcher` | records out of assigned partitions |
+//!
+//! Invariants: every public call has one deadline and ends by it; dropping a future loses nothing that was accepted
+//! before; a record handed to the producer is reported exactly once, as delivered or as failed; memory is
+//! bounded by `buffer.memory` on the way out and by `fetch.max.bytes` for each broker on the way in.
+//!
+//! Absent on purpose: threads of its own, clocks other than the host's, and trust in what servers send.
+
+pub mod admin;
+mod cluster;
+mod error;
+mod options;
+
+pub use admin::Admin;
+pub use cluster::{
+    Broker, Cluster, Deadline, Metadata, PartitionMetadata, Target, TopicMetadata, TopicPartition,
+};
+pub use error::{Error, Refusal};
+pub use options::{ClusterOptions, FetcherOptions, ProducerOptions, parse_assignment, unknown_keys};
