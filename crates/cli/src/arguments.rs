@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cluster, completions, format, storage};
+use crate::commands::{cluster, completions, format, log, storage};
 use crate::logging::LogOptions;
 
 /// Everything on the command line.
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Look at a cluster: its brokers, its quorum, its features
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Look into the files of a broker, running or not
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Print the script with which a shell completes this program's arguments
     Completions(completions::CompletionsArguments),
 }

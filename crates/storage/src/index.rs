@@ -91,6 +91,26 @@ impl Entry for TimeEntry {
     }
 }
 
+impl OffsetEntry {
+    /// The bytes of an entry in the file.
+    pub const SIZE_BYTES: usize = <OffsetEntry as Entry>::BYTES;
+
+    /// The entries in the bytes of an index file; an incomplete one at the end is left out.
+    pub fn in_bytes(bytes: &[u8]) -> impl Iterator<Item = OffsetEntry> + '_ {
+        bytes.chunks_exact(OffsetEntry::SIZE_BYTES).map(Entry::decode)
+    }
+}
+
+impl TimeEntry {
+    /// The bytes of an entry in the file.
+    pub const SIZE_BYTES: usize = <TimeEntry as Entry>::BYTES;
+
+    /// The entries in the bytes of an index file; an incomplete one at the end is left out.
+    pub fn in_bytes(bytes: &[u8]) -> impl Iterator<Item = TimeEntry> + '_ {
+        bytes.chunks_exact(TimeEntry::SIZE_BYTES).map(Entry::decode)
+    }
+}
+
 /// How many entries wait in memory before they are written: half a page of offsets, which is 1 MiB of log or more.
 const PENDING_MAX: usize = 256;
 /// How many entries are read at once when a search has come close.

@@ -125,7 +125,8 @@ impl MetaProperties {
 }
 
 impl MetaVersion {
-    fn number(self) -> i32 {
+    /// The number in the file.
+    pub fn number(self) -> i32 {
         match self {
             MetaVersion::V0 => 0,
             MetaVersion::V1 => 1,

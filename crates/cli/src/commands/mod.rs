@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod format;
+pub(crate) mod log;
 pub(crate) mod settings;
 pub(crate) mod storage;
 
@@ -15,6 +16,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Format(arguments) => format::run(arguments),
         Command::Storage(command) => storage::run(command),
         Command::Cluster(command) => cluster::run(command),
+        Command::Log(command) => log::run(command),
         Command::Completions(arguments) => completions::run(arguments),
     }
 }

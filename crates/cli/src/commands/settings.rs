@@ -29,11 +29,12 @@ impl SettingsArguments {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| !FLAGS.contains(&name.as_str()))
             .collect();
-        let sources =
-            Sources { file: self.config.clone(), environment, overrides: self.overrides.clone() };
+        let sources = Sources { file: self.config.clone(), environment, overrides: self.overrides.clone() };
         BrokerSettings::load(&host.disk(), &sources).map_err(|error| {
             let advice = match &self.config {
-                Some(path) => format!("correct {}, or set the value with --override key=value", path.display()),
+                Some(path) => {
+                    format!("correct {}, or set the value with --override key=value", path.display())
+                }
                 None => "correct it with --override key=value, or name a file with --config".to_owned(),
             };
             Failure::new(format!("the settings cannot be used: {error}")).advice(advice)

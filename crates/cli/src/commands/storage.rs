@@ -15,7 +15,9 @@ use crate::output::{Output, Style};
 #[derive(Debug, Subcommand)]
 pub(crate) enum StorageCommand {
     /// What the log directories of a node say of themselves
-    #[command(after_help = "Examples:\n  ottla storage info -c server.properties\n  ottla storage info --json")]
+    #[command(
+        after_help = "Examples:\n  ottla storage info -c server.properties\n  ottla storage info --json"
+    )]
     Info(InfoArguments),
     /// The levels of all features that a release begins with
     #[command(after_help = "Examples:\n  ottla storage version-mapping --release-version 4.0")]

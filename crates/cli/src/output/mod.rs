@@ -3,6 +3,8 @@
 //! On a terminal people read tables; `--json` is for programs. A reader that goes away ends the command
 //! without complaint.
 
+pub(crate) mod base64;
+
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
@@ -21,8 +23,14 @@ pub(crate) struct Style {
 
 /// Standard output.
 pub(crate) struct Output {
-    writer: BufWriter<Stdout>,
+    target: Target,
     terminal: bool,
+}
+
+enum Target {
+    Stdout(BufWriter<Stdout>),
+    #[cfg(test)]
+    Memory(Vec<u8>),
 }
 
 impl Output {
@@ -30,18 +38,41 @@ impl Output {
     pub(crate) fn new() -> Output {
         let stdout = std::io::stdout();
         let terminal = stdout.is_terminal();
-        Output { writer: BufWriter::with_capacity(64 << 10, stdout), terminal }
+        Output { target: Target::Stdout(BufWriter::with_capacity(64 << 10, stdout)), terminal }
+    }
+
+    /// Output that a test reads.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Output {
+        Output { target: Target::Memory(Vec::new()), terminal: false }
+    }
+
+    /// What was printed to memory.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        match &self.target {
+            Target::Stdout(_) => panic!("only output to memory can be read"),
+            Target::Memory(bytes) => std::str::from_utf8(bytes).expect("tests print text"),
+        }
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match &mut self.target {
+            Target::Stdout(stdout) => stdout,
+            #[cfg(test)]
+            Target::Memory(bytes) => bytes,
+        }
     }
 
     /// Prints a line.
     pub(crate) fn line(&mut self, text: impl Display) -> Outcome {
-        let written = writeln!(self.writer, "{text}");
+        let written = writeln!(self.writer(), "{text}");
         self.written(written)
     }
 
     /// Prints bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Outcome {
-        let written = self.writer.write_all(bytes);
+        let written = self.writer().write_all(bytes);
         self.written(written)
     }
 
@@ -67,7 +98,7 @@ impl Output {
 
     /// Hands on what was printed so far.
     pub(crate) fn flush(&mut self) -> Outcome {
-        let flushed = self.writer.flush();
+        let flushed = self.writer().flush();
         self.outcome(flushed)
     }
 
