@@ -102,7 +102,6 @@ impl Raft {
         let votes = Votes::new(self.voters(), self.config.local.id);
         self.role = Role::Candidate { votes, deadline: self.moment() + timeout };
         self.persist();
-        self.tell_leadership();
         self.connections.forget_all();
         self.maybe_win();
     }

@@ -265,10 +265,15 @@ impl Raft {
     /// Makes the election state durable before anything that follows (K1).
     pub(crate) fn persist(&mut self) {
         let text = self.election.to_text(self.kraft_version(), self.voters());
-        if self.persisted.as_ref() != Some(&text) {
-            self.actions.push(Action::PersistElection(text.clone()));
-            self.persisted = Some(text);
+        if self.persisted.as_ref() == Some(&text) {
+            return;
         }
+        // Of several states with nothing done between them, only the last matters.
+        if matches!(self.actions.last(), Some(Action::PersistElection(_))) {
+            self.actions.pop();
+        }
+        self.actions.push(Action::PersistElection(text.clone()));
+        self.persisted = Some(text);
     }
 
     /// Says who leads, if that is news.
