@@ -361,6 +361,7 @@ fn list(files: &LogFiles) -> Result<BTreeSet<FileName>, StorageError> {
     let listed = match files.disk().list(path.as_path()) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             files.result(&path, files.disk().create_dir_all(path.as_path()))?;
+            files.directory.names_changed();
             Vec::new()
         }
         other => files.result(&path, other)?,

@@ -16,7 +16,6 @@ use crate::error::StorageError;
 use crate::file_names::{DirectoryStanding, TopicPartition, directory_name};
 use crate::files::{Directory, OpenFiles};
 use crate::log::{LastShutdown, Log, OpenLog};
-use crate::partition_metadata::write_topic_id;
 use crate::producer_state::ProducerRules;
 use crate::progress::{Listener, Progress};
 
@@ -72,7 +71,8 @@ pub struct LogSetOptions {
     pub directories: Vec<DirectoryOptions>,
     /// The configuration of topics that have none.
     pub default_config: Arc<LogConfig>,
-    /// The configuration of topics that are known already; the broker sets those of others when it knows them.
+    /// The configuration of topics that are known already; the broker sets those of others when it knows them. After
+    /// an unclean stop it matters which are compacted: in other logs a missing offset is damage.
     pub topic_configs: Arc<TopicConfigs>,
     /// What idempotent producers are held against.
     pub producers: ProducerRules,
@@ -85,7 +85,7 @@ pub struct LogSetOptions {
 }
 
 /// How many files of sealed segments are kept open unless told otherwise.
-pub const OPEN_FILES_MAX: usize = 4096;
+pub const OPEN_FILES_MAX: usize = 2048;
 
 /// Why a log cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -280,7 +280,7 @@ impl LogSet {
                 }
                 Some(_) => {}
                 None => {
-                    self.write_topic_id(&log, topic_id)?;
+                    log.draft_topic_id(topic_id)?;
                     let entry = Entry { log: log.clone(), topic_id: Some(topic_id) };
                     self.logs.write().insert(partition.clone(), entry);
                 }
@@ -296,7 +296,7 @@ impl LogSet {
         let directory =
             self.choose_directory(directory_id).ok_or_else(|| LogSetError::NoDirectory(partition.clone()))?;
         let log = self.create(partition, directory, config)?;
-        self.write_topic_id(&log, topic_id)?;
+        log.draft_topic_id(topic_id)?;
         let entry = Entry { log: log.clone(), topic_id: Some(topic_id) };
         self.logs.write().insert(partition.clone(), entry);
         drop(changes);
@@ -326,7 +326,7 @@ impl LogSet {
         config: Arc<LogConfig>,
     ) -> Result<Arc<Log>, StorageError> {
         let name = directory_name(partition, DirectoryStanding::Current, Uuid::ZERO);
-        let log = Log::open(OpenLog {
+        Log::open(OpenLog {
             host: self.host.clone(),
             directory: directory.clone(),
             open_files: self.open_files.clone(),
@@ -339,16 +339,7 @@ impl LogSet {
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
-        })?;
-        directory.names_changed();
-        Ok(log)
-    }
-
-    /// The topic's id is in the log's directory before any record is.
-    fn write_topic_id(&self, log: &Log, topic_id: Uuid) -> Result<(), StorageError> {
-        let path = log.path();
-        let written = write_topic_id(&self.host.disk(), &path, topic_id);
-        written.map_err(|error| log.directory().fail(&path, &error))
+        })
     }
 
     /// Deletes the log of a partition: it is closed and out of the way when this returns, and its files go after

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ottla_base::Uuid;
 use ottla_host::Disk;
+use ottla_host::disk::Open;
 
 use crate::checkpoint_file::{MalformedFile, lines_of};
 
@@ -25,6 +26,10 @@ pub fn read_topic_id(disk: &Disk, directory: &Path) -> io::Result<Option<Uuid>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    if content.is_empty() {
+        // What a crash leaves of a file that was not durable yet.
+        return Ok(None);
+    }
     match parse(&content) {
         Ok(topic_id) => Ok(Some(topic_id)),
         Err(reason) => Err(MalformedFile::error(&path, reason)),
@@ -33,8 +38,18 @@ pub fn read_topic_id(disk: &Disk, directory: &Path) -> io::Result<Option<Uuid>> 
 
 /// Says in `directory`, durably, of which topic its partition is.
 pub fn write_topic_id(disk: &Disk, directory: &Path, topic_id: Uuid) -> io::Result<()> {
-    let content = format!("version: {VERSION}\ntopic_id: {topic_id}");
-    disk.write_atomically(directory.join(PARTITION_METADATA_FILE), content.as_bytes())
+    disk.write_atomically(directory.join(PARTITION_METADATA_FILE), format(topic_id).as_bytes())
+}
+
+/// The same, but not durable until the file and its directory are synced. A crash before that leaves an old file, or
+/// none, or an empty one, which says nothing.
+pub(crate) fn draft_topic_id(disk: &Disk, directory: &Path, topic_id: Uuid) -> io::Result<()> {
+    let file = disk.open(directory.join(PARTITION_METADATA_FILE), Open::Truncate)?;
+    file.write_all_at(format(topic_id).as_bytes(), 0)
+}
+
+fn format(topic_id: Uuid) -> String {
+    format!("version: {VERSION}\ntopic_id: {topic_id}")
 }
 
 fn parse(content: &[u8]) -> Result<Uuid, String> {

@@ -1,10 +1,12 @@
 //! Making a log durable: one sync at a time, shared by everybody who waits for one.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ottla_base::{Moment, Offset};
+use ottla_base::{Moment, Offset, Uuid};
+use ottla_host::disk::Open;
 use parking_lot::Mutex;
 
 use super::{Log, View};
@@ -12,6 +14,7 @@ use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile};
 use crate::index::Sync;
 use crate::leader_epochs::LEADER_EPOCH_CHECKPOINT;
+use crate::partition_metadata::{PARTITION_METADATA_FILE, draft_topic_id};
 use crate::producer_state::{SnapshotFiles, SnapshotSync};
 use crate::segment::floor;
 
@@ -24,6 +27,8 @@ pub(super) struct FlushState {
     syncing: Mutex<()>,
     /// Whether files came or went since the directory was last synced.
     names_changed: AtomicBool,
+    /// Whether `partition.metadata` was written and not synced.
+    topic_id_drafted: AtomicBool,
     /// When a sync last ended.
     last: AtomicU64,
 }
@@ -34,6 +39,7 @@ impl FlushState {
             turn: tokio::sync::Mutex::default(),
             syncing: Mutex::default(),
             names_changed: AtomicBool::new(false),
+            topic_id_drafted: AtomicBool::new(false),
             last: AtomicU64::new(millis(now)),
         }
     }
@@ -121,9 +127,33 @@ impl Log {
         Ok(())
     }
 
-    /// Makes durable which files there are.
+    /// Writes the topic's id into the log's directory. It becomes durable soon, and before any record does.
+    pub(crate) fn draft_topic_id(self: &Arc<Self>, topic_id: Uuid) -> Result<(), StorageError> {
+        let path = self.files.path();
+        self.files.result(&path, draft_topic_id(&self.files.disk(), &path, topic_id))?;
+        self.flush.names_changed();
+        self.flush.topic_id_drafted.store(true, Ordering::Release);
+        let log = self.clone();
+        // A failure takes the directory offline, which is where it is told.
+        drop(self.files.host.blocking(move || {
+            let _syncing = log.flush.syncing.lock();
+            log.sync_names()
+        }));
+        Ok(())
+    }
+
+    /// Makes durable which files there are, and whose.
     pub(super) fn sync_names(&self) -> Result<(), StorageError> {
         self.files.directory.sync_names(&self.files.disk())?;
+        if self.flush.topic_id_drafted.swap(false, Ordering::AcqRel) {
+            let path = self.files.path().join(PARTITION_METADATA_FILE);
+            let synced = self.files.disk().open(&path, Open::Write).and_then(|file| file.sync_data());
+            match synced {
+                // The log was renamed, which is to be deleted, meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => self.files.synced(&path, other)?,
+            }
+        }
         if self.flush.names_changed.swap(false, Ordering::AcqRel) {
             let path = self.files.path();
             self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;

@@ -355,3 +355,36 @@ fn a_full_disk_refuses_and_recovers() {
     fill(&log, 10);
     check(&log, 0, 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_a_flush_share_it() {
+    let mut world = World::new(1);
+    world.config.flush_messages = 1;
+    let log = world.open(LastShutdown::Unclean);
+    let mut ends = Vec::new();
+    for number in 0..20 {
+        let appended = append(&log, TIME, &[&value(number)]);
+        assert!(appended.flush_first);
+        ends.push(appended.end);
+    }
+    assert_eq!(log.view().high_watermark, Offset(0), "nothing is seen before it is durable");
+    let disk = world.host.simulation().unwrap().disk();
+    let before = disk.operations();
+    let waiting: Vec<_> = ends
+        .into_iter()
+        .map(|end| {
+            let log = log.clone();
+            tokio::spawn(async move { log.flush_to(end).await })
+        })
+        .collect();
+    for task in waiting {
+        task.await.unwrap().unwrap();
+    }
+    assert!(disk.operations() - before < 20, "{} operations for one flush", disk.operations() - before);
+    assert_eq!(log.recovery_point(), Offset(20));
+    log.advance_high_watermark(Offset(20));
+    drop(log);
+    disk.crash();
+    world.recovery_point = Offset(20);
+    check(&world.open(LastShutdown::Unclean), 0, 20);
+}
