@@ -1,14 +1,14 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 
-import org.apache.kafka.common.utils.Exit;
-
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,6 +18,7 @@ import java.util.Map;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 
 /**
  * Runs many of Apache Kafka's command-line tools in one virtual machine, because starting one takes longer than
@@ -70,13 +71,7 @@ public final class ToolsDriver {
         PrintStream times = System.err;
         System.setOut(redirected(OUT));
         System.setErr(redirected(ERR));
-        Exit.setExitProcedure((code, text) -> {
-            throw new ExitCalled(code, text);
-        });
-        Exit.setHaltProcedure((code, text) -> {
-            throw new ExitCalled(code, text);
-        });
-        Exit.setShutdownHookAdder((name, hook) -> HOOKS.add(hook));
+        interceptExit();
         ObjectMapper mapper = new ObjectMapper();
         for (String line : Files.readAllLines(Path.of(arguments[0]))) {
             JsonNode step = mapper.readTree(line);
@@ -104,6 +99,33 @@ public final class ToolsDriver {
         }
         // Threads that a tool left behind must not keep this one alive.
         Runtime.getRuntime().halt(0);
+    }
+
+    /** Kafka's own way to end a process, which moved to another package with 4.4. */
+    private static void interceptExit() throws ReflectiveOperationException {
+        Class<?> exit;
+        try {
+            exit = Class.forName("org.apache.kafka.common.utils.Exit");
+        } catch (ClassNotFoundException moved) {
+            exit = Class.forName("org.apache.kafka.common.utils.internals.Exit");
+        }
+        for (Method method : exit.getMethods()) {
+            switch (method.getName()) {
+                case "setExitProcedure", "setHaltProcedure" -> intercept(method, given -> {
+                    throw new ExitCalled((Integer) given[0], (String) given[1]);
+                });
+                case "setShutdownHookAdder" -> intercept(method, given -> HOOKS.add((Runnable) given[1]));
+                default -> { }
+            }
+        }
+    }
+
+    private static void intercept(Method setter, Consumer<Object[]> behaviour) throws ReflectiveOperationException {
+        Class<?> type = setter.getParameterTypes()[0];
+        setter.invoke(null, Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, (proxy, method, given) -> {
+            behaviour.accept(given);
+            return null;
+        }));
     }
 
     private static PrintStream redirected(AtomicReference<ByteArrayOutputStream> to) {

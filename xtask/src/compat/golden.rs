@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Setting;
 use super::capture::capture;
 use super::reference::ClassPath;
+use super::roundtrip::{hash, list};
 use super::transcript::Transcript;
 use crate::workspace::{Outcome, root};
 
@@ -42,6 +43,34 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
         "what we write is read and written again by Apache Kafka",
         (checked.code != Some(0)).then_some(told),
     );
+    Ok((expected, seen))
+}
+
+/// The scenario `record`: what Apache Kafka's own classes write is what our tests hold ourselves against.
+pub fn record(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
+    let batches = setting.folder.join("batches.bin");
+    let producers = setting.folder.join("golden-0");
+    for (program, made, kept) in [
+        ("GoldenBatches", &batches, "crates/record/testdata/batches.bin"),
+        ("GoldenProducerState", &producers, "crates/storage/testdata/golden-0"),
+    ] {
+        let mut java = setting.reference.program(ClassPath::Server, program, &["-Dlog4j2.level=OFF"])?;
+        capture(java.arg(made), b"", LIMIT)?.success(program)?;
+        let kept = root().join(kept);
+        let mut files = Vec::new();
+        list(&kept, &mut files)?;
+        files.sort();
+        for file in files {
+            let below = file.strip_prefix(&kept)?;
+            let theirs = if made.is_dir() { made.join(below) } else { made.clone() };
+            for transcript in [&mut expected, &mut seen] {
+                transcript.section(&format!("{program} {}", below.display()));
+            }
+            expected.line(hash(&std::fs::read(theirs)?).to_string());
+            seen.line(hash(&std::fs::read(file)?).to_string());
+        }
+    }
     Ok((expected, seen))
 }
 

@@ -53,7 +53,8 @@ pub fn mask(text: &str, node: &Node<'_>) -> String {
     hide(&text)
 }
 
-fn hide(text: &str) -> String {
+/// `text` with everything hidden that is drawn or belongs to this moment.
+pub fn hide(text: &str) -> String {
     // A word of 22 characters is no identifier: one in capitals or small letters alone is never drawn.
     let hidden = |found: &Captures<'_>| {
         let drawn = found[2].contains(|it: char| it.is_ascii_uppercase())

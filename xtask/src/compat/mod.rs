@@ -9,6 +9,7 @@ mod clients;
 mod configs;
 mod difference;
 mod explained;
+mod format;
 mod golden;
 mod java;
 mod mask;
@@ -73,6 +74,18 @@ const SCENARIOS: &[Scenario] = &[
         about: "every message at every version, as Apache Kafka's own serializers write it",
         ci: true,
         kind: Kind::Bytes(golden::run),
+    },
+    Scenario {
+        name: "record",
+        about: "record batches and producer state, as Apache Kafka's own classes write them",
+        ci: true,
+        kind: Kind::Bytes(golden::record),
+    },
+    Scenario {
+        name: "format",
+        about: "kafka-storage: what it says and the directories that it leaves",
+        ci: true,
+        kind: Kind::Alone(format::run),
     },
     Scenario {
         name: "tools",

@@ -150,7 +150,7 @@ impl Reference {
     pub fn program(&self, class_path: ClassPath, name: &str, flags: &[&str]) -> Outcome<Command> {
         let source = root().join("xtask/java").join(format!("{name}.java"));
         let text = std::fs::read_to_string(&source)?;
-        let folder = self.folder.join("programs").join(name);
+        let folder = self.folder.join("programs").join(class_path.name()).join(name);
         once(&folder, "classes", &format!("{}\n{text}", class_path.pom()), || {
             let jars = self.folder.join(class_path.name()).join("jars").join("*");
             let mut compiler = Command::new("javac");

@@ -167,7 +167,8 @@ fn within(node: &Node<'_>, path: &Path) -> String {
     shorten(&path.display().to_string(), node)
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+/// A fingerprint for people to compare.
+pub fn hash(bytes: &[u8]) -> u64 {
     // FNV-1a
     bytes
         .iter()
@@ -199,7 +200,8 @@ fn segments(node: &Node<'_>) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(segments)
 }
 
-fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Outcome {
+/// Every file below a folder.
+pub fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Outcome {
     if folder.is_dir() {
         for entry in std::fs::read_dir(folder)? {
             list(&entry?.path(), found)?;

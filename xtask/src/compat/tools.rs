@@ -47,13 +47,17 @@ pub fn play(script: &str, reference: &Reference, node: &Node<'_>, folder: &Path)
             Step::Tool(value) => text += &format!("{value}\n"),
         }
     }
+    Ok(Transcript::parse(&mask(&drive(reference, ClassPath::Tools, &text, folder)?, node)))
+}
+
+/// Runs steps, one JSON object a line, in one virtual machine.
+pub fn drive(reference: &Reference, class_path: ClassPath, steps: &str, folder: &Path) -> Outcome<String> {
     let file = folder.join("steps.json");
-    std::fs::write(&file, text)?;
-    let mut driver = reference.program(ClassPath::Tools, "ToolsDriver", &["-Dlog4j2.level=OFF"])?;
+    std::fs::write(&file, steps)?;
+    let mut driver = reference.program(class_path, "ToolsDriver", &["-Dlog4j2.level=OFF"])?;
     let captured = capture(driver.arg(&file), b"", LIMIT)?;
     std::fs::write(folder.join("times.txt"), &captured.stderr)?;
-    let said = captured.success("ToolsDriver")?;
-    Ok(Transcript::parse(&mask(&said, node)))
+    captured.success("ToolsDriver")
 }
 
 /// What a script line stands for on this node.
