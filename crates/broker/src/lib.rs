@@ -1,7 +1,42 @@
 //! A server process: broker role, controller role, or both.
+//!
+//! | part | holds |
+//! |---|---|
+//! | `server` | from the first moment to the last: directories, logs, quorum, registration, listeners |
+//! | `config` | what a server is started with |
+//! | `format` | what `ottla format` does |
+//! | `service`, `dispatch`, `call` | from a frame to its handler |
+//! | `api` | one file per API |
+//! | `broker` | what every handler may touch |
+//! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
+//! | `quorum` | the metadata log on a disk, and the controller on it |
+//! | `lifecycle` | registration, heartbeats, leave |
+//! | `fetch_session` | incremental fetch sessions, pure |
+//! | `metrics` | Prometheus |
+//!
+//! Invariants: data moves connection → api → partition → storage, and only return values and progress travel back;
+//! handlers never call handlers; no lock is held across an await; the append runs on the connection's own task.
+//!
+//! Absent on purpose: the client, groups and transactions, timers and purgatories: a wait is a future with a deadline.
 
+pub mod api;
+mod authorized_operations;
+mod auto_create;
+pub mod broker;
+pub mod call;
 pub mod config;
+mod dispatch;
 pub mod fetch_session;
 pub mod format;
+pub mod lifecycle;
+mod loggers;
 pub mod metrics;
+pub mod partition;
+pub mod partitions;
+mod producer_ids;
 pub mod quorum;
+mod replicas;
+pub mod server;
+mod service;
+mod settings_change;
+mod topic;

@@ -107,6 +107,11 @@ impl Reference {
         &self.target
     }
 
+    /// The folder of a class path's jars.
+    pub fn jar_folder(&self, class_path: ClassPath) -> PathBuf {
+        self.folder.join(class_path.name()).join("jars")
+    }
+
     fn jars(&self, class_path: ClassPath) -> Outcome {
         let folder = self.folder.join(class_path.name());
         let pom = class_path.pom();

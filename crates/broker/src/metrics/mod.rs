@@ -6,13 +6,17 @@
 //! | `exposition` | the Prometheus text format |
 //! | `topics` | what came in and went out, per topic |
 //! | `requests` | requests and their times, per API |
+//! | `state` | what is read from state when somebody asks |
+//! | `http` | the port that Prometheus asks |
 //!
 //! Whatever can be read from state at scrape time (sizes, offsets, counts of partitions) is not counted
 //! but written straight from that state.
 
 pub mod exposition;
+pub mod http;
 pub mod instrument;
 pub mod requests;
+pub mod state;
 pub mod topics;
 
 use requests::RequestMetrics;

@@ -1,0 +1,280 @@
+//! Produce (key 0), versions 3 to 13; advertised from 0 as Kafka does, for librdkafka (KAFKA-18659).
+//!
+//! Departures from Kafka: none. Transactional batches are refused with `INVALID_TXN_STATE` as Kafka refuses those
+//! of a transaction that its coordinator does not know.
+
+use std::sync::Arc;
+
+use ottla_base::{ErrorCode, Offset, Str, Timestamp};
+use ottla_net::{Answer, Response};
+use ottla_storage::Appended;
+use ottla_wire::messages::produce_request::{PartitionProduceData, ProduceRequest};
+use ottla_wire::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
+    TopicProduceResponse,
+};
+
+use crate::broker::{Broker, ResolvedTopic};
+use crate::call::Call;
+use crate::partition::{Acknowledgement, Partition, ProduceError};
+
+/// The first version that names topics by id (KIP-516).
+const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
+/// The first version that tells who leads where this broker does not (KIP-951).
+const FIRST_VERSION_WITH_LEADER_HINTS: i16 = 10;
+
+/// Appends every batch at once, in the order of the connection; then waits, where asked to, until all of them are
+/// as safe as the producer wants.
+pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Answer {
+    let Some(acknowledgement) = Acknowledgement::from_acks(request.acks) else {
+        return call.respond(&refuse_all(&request, ErrorCode::InvalidRequiredAcks)).into();
+    };
+    let now = broker.host.wall_clock();
+    let mut response = ProduceResponse::default();
+    let mut waits: Vec<Wait> = Vec::new();
+    let mut failed = false;
+    for topic in request.topic_data {
+        let resolved =
+            broker.resolve_topic(call.version >= FIRST_VERSION_WITH_TOPIC_IDS, &topic.name, topic.topic_id);
+        let mut answers = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let index = data.index;
+            let outcome = append(broker, &call, &resolved, data, acknowledgement, now);
+            let answer = match outcome {
+                Ok((partition, appended, log_append_time)) => {
+                    if appended.flush_first || acknowledgement == Acknowledgement::AllInSync {
+                        let place = (response.responses.len(), answers.len());
+                        Wait::note(&mut waits, place, partition, &appended);
+                    }
+                    appended_answer(index, &appended, log_append_time)
+                }
+                Err(error) => {
+                    failed = true;
+                    refused_answer(broker, &call, index, &resolved, error)
+                }
+            };
+            answers.push(answer);
+        }
+        response.responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses: answers,
+            ..Default::default()
+        });
+    }
+    add_endpoints(broker, &call, &mut response);
+    if acknowledgement == Acknowledgement::Nobody {
+        // A producer that wants no answer learns of a refusal by losing its connection.
+        return if failed { Response::close().into() } else { Response::nothing().into() };
+    }
+    waits.retain(|it| !it.is_over());
+    if waits.is_empty() {
+        return call.respond(&response).into();
+    }
+    let broker = broker.clone();
+    let timeout = std::time::Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    Answer::later(async move {
+        let deadline = call.received + timeout;
+        for wait in waits {
+            if let Err(code) = wait.done(&broker, deadline).await {
+                let (topic, partition) = wait.place;
+                let answer = &mut response.responses[topic].partition_responses[partition];
+                *answer = PartitionProduceResponse { index: answer.index, ..error_answer(code) };
+            }
+        }
+        call.respond(&response)
+    })
+}
+
+type AppendOutcome = Result<(Arc<Partition>, Appended, Option<Timestamp>), ProduceError>;
+
+fn append(
+    broker: &Arc<Broker>,
+    call: &Call,
+    topic: &ResolvedTopic,
+    data: PartitionProduceData,
+    acknowledgement: Acknowledgement,
+    now: Timestamp,
+) -> AppendOutcome {
+    let (topic_id, name, partition_count) = topic.as_ref().map_err(|code| ProduceError::Code(*code))?;
+    if crate::topic::is_internal(name) && !call.is_from_admin_client() {
+        return Err(ProduceError::Code(ErrorCode::InvalidTopicException));
+    }
+    if !(0..*partition_count).contains(&data.index) {
+        return Err(ProduceError::Code(ErrorCode::UnknownTopicOrPartition));
+    }
+    let partition = broker.partitions.get_hosted(*topic_id, data.index).map_err(ProduceError::Code)?;
+    let records = data.records.unwrap_or_default();
+    let bytes = records.len() as u64;
+    let all = &broker.metrics.all_topics;
+    for counters in [all, &*partition.counters] {
+        counters.total_produce_requests.increment();
+    }
+    match partition.append(call.version, records, acknowledgement, now) {
+        Ok((appended, accepted)) => {
+            let count = u64::try_from(appended.end.get() - appended.first.get()).unwrap_or(0);
+            for counters in [all, &*partition.counters] {
+                counters.bytes_in.add(bytes);
+                counters.messages_in.add(count);
+                counters.produce_message_conversions.add(u64::from(accepted.rebuilt));
+            }
+            Ok((partition, appended, accepted.log_append_time))
+        }
+        Err(error) => {
+            for counters in [all, &*partition.counters] {
+                count_refusal(counters, &error, bytes);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn count_refusal(counters: &crate::metrics::topics::TopicCounters, error: &ProduceError, bytes: u64) {
+    match code_of(error) {
+        // What the producer did wrong is not a failure of the broker.
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+            counters.bytes_rejected.add(bytes);
+            return;
+        }
+        ErrorCode::CorruptMessage => counters.invalid_message_crc_records.increment(),
+        ErrorCode::OutOfOrderSequenceNumber => counters.invalid_offset_or_sequence_records.increment(),
+        _ => {}
+    }
+    counters.failed_produce_requests.increment();
+}
+
+/// Something a producer waits for.
+struct Wait {
+    /// Where the answer stands: topic, then partition.
+    place: (usize, usize),
+    partition: Arc<Partition>,
+    end: Offset,
+    flush_first: bool,
+}
+
+impl Wait {
+    fn note(waits: &mut Vec<Wait>, place: (usize, usize), partition: Arc<Partition>, appended: &Appended) {
+        waits.push(Wait { place, partition, end: appended.end, flush_first: appended.flush_first });
+    }
+
+    fn is_over(&self) -> bool {
+        !self.flush_first && self.partition.log.view().high_watermark >= self.end
+    }
+
+    async fn done(&self, broker: &Broker, deadline: ottla_base::Moment) -> Result<(), ErrorCode> {
+        let log = &self.partition.log;
+        if self.flush_first {
+            log.flush_to(self.end).await.map_err(|error| error.error_code())?;
+            if self.partition.leadership().isr.len() <= 1 {
+                log.advance_high_watermark(self.end);
+            }
+        }
+        let listener = ottla_storage::Listener::new();
+        loop {
+            listener.reset();
+            log.listen(&listener);
+            if log.view().high_watermark >= self.end {
+                return Ok(());
+            }
+            self.partition.leader_epoch(-1)?;
+            let waited = broker.host.timeout_at(deadline, listener.wait()).await;
+            waited.map_err(|_| ErrorCode::RequestTimedOut)?;
+        }
+    }
+}
+
+fn appended_answer(
+    index: i32,
+    appended: &Appended,
+    log_append_time: Option<Timestamp>,
+) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        base_offset: appended.first.get(),
+        log_append_time_ms: log_append_time.unwrap_or(Timestamp::NONE).get(),
+        log_start_offset: appended.log_start.get(),
+        ..Default::default()
+    }
+}
+
+fn error_answer(code: ErrorCode) -> PartitionProduceResponse {
+    PartitionProduceResponse { error_code: code.code(), base_offset: -1, ..Default::default() }
+}
+
+fn code_of(error: &ProduceError) -> ErrorCode {
+    match error {
+        ProduceError::Refused(refusal) => refusal.code,
+        ProduceError::Append(error) => error.error_code(),
+        ProduceError::Code(code) => *code,
+    }
+}
+
+fn refused_answer(
+    broker: &Broker,
+    call: &Call,
+    index: i32,
+    topic: &ResolvedTopic,
+    error: ProduceError,
+) -> PartitionProduceResponse {
+    let code = code_of(&error);
+    let mut answer = PartitionProduceResponse { index, ..error_answer(code) };
+    match error {
+        ProduceError::Refused(refusal) if !refusal.record_errors.is_empty() => {
+            answer.error_message = Some(Str::from(refusal.message));
+            let told = |it: ottla_record::RecordRefusal| BatchIndexAndErrorMessage {
+                batch_index: it.batch_index,
+                batch_index_error_message: Some(Str::from(it.message)),
+                ..Default::default()
+            };
+            answer.record_errors = refusal.record_errors.into_iter().map(told).collect();
+        }
+        ProduceError::Refused(refusal) => {
+            tracing::debug!(partition = index, code = %refusal.code, reason = refusal.message, "a batch was refused");
+        }
+        ProduceError::Append(_) | ProduceError::Code(_) => {}
+    }
+    if call.version >= FIRST_VERSION_WITH_LEADER_HINTS
+        && code == ErrorCode::NotLeaderOrFollower
+        && let Ok((topic_id, ..)) = topic
+        && let Some(partition) = broker.image.load().topics.partition(*topic_id, index.into())
+    {
+        answer.current_leader = LeaderIdAndEpoch {
+            leader_id: partition.leader.get(),
+            leader_epoch: partition.leader_epoch.get(),
+            ..Default::default()
+        };
+    }
+    answer
+}
+
+/// Tells where the leaders are that answers point to.
+fn add_endpoints(broker: &Broker, call: &Call, response: &mut ProduceResponse) {
+    let partitions = response.responses.iter().flat_map(|it| &it.partition_responses);
+    let mut leaders: Vec<i32> =
+        partitions.map(|it| it.current_leader.leader_id).filter(|it| *it >= 0).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    response.node_endpoints = leaders
+        .into_iter()
+        .filter_map(|leader| broker.endpoint(leader.into(), &call.listener.name))
+        .map(|it| NodeEndpoint {
+            node_id: it.node_id.get(),
+            host: it.host,
+            port: it.port,
+            rack: it.rack,
+            ..Default::default()
+        })
+        .collect();
+}
+
+fn refuse_all(request: &ProduceRequest, code: ErrorCode) -> ProduceResponse {
+    let partition =
+        |it: &PartitionProduceData| PartitionProduceResponse { index: it.index, ..error_answer(code) };
+    let topics = request.topic_data.iter().map(|topic| TopicProduceResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partition_responses: topic.partition_data.iter().map(partition).collect(),
+        ..Default::default()
+    });
+    ProduceResponse { responses: topics.collect(), ..Default::default() }
+}

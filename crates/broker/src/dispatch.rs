@@ -1,0 +1,117 @@
+//! From an API key to its handler: the one place where requests are told apart.
+
+use std::sync::Arc;
+
+use ottla_net::{Answer, Response};
+use ottla_wire::{ApiKey, Request};
+
+use crate::api;
+use crate::broker::Broker;
+use crate::call::{Call, Serves};
+
+/// What this broker serves. A call that is not in the list is not advertised either.
+const SERVED: [ApiKey; 32] = [
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::CreatePartitions,
+    ApiKey::ElectLeaders,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
+    ApiKey::Vote,
+    ApiKey::BeginQuorumEpoch,
+    ApiKey::EndQuorumEpoch,
+    ApiKey::FetchSnapshot,
+    ApiKey::UnregisterBroker,
+    ApiKey::AddRaftVoter,
+    ApiKey::RemoveRaftVoter,
+    ApiKey::UpdateRaftVoter,
+];
+
+/// Whether a listener serves an API.
+pub(crate) fn is_served(key: ApiKey, serves: Serves) -> bool {
+    let belongs = match serves {
+        Serves::Broker => key.is_for_brokers(),
+        Serves::Controller => key.is_for_controllers(),
+    };
+    belongs && SERVED.contains(&key)
+}
+
+/// The last version that is served.
+pub(crate) const fn last_version(key: ApiKey) -> i16 {
+    key.last_stable_version()
+}
+
+/// Hands a request to its handler.
+pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> Answer {
+    match request {
+        Request::Produce(it) => api::produce::produce(broker, call, it),
+        Request::Fetch(it) if call.listener.serves == Serves::Broker => api::fetch::fetch(broker, call, it),
+        Request::ListOffsets(it) => api::list_offsets::list_offsets(broker, call, it),
+        Request::Metadata(it) => api::metadata::metadata(broker, call, it),
+        Request::ApiVersions(it) => api::api_versions::api_versions(broker, call, it).into(),
+        Request::CreateTopics(it) => api::forward::create_topics(broker, call, it),
+        Request::DeleteTopics(it) => api::forward::delete_topics(broker, call, it),
+        Request::DeleteRecords(it) => api::delete_records::delete_records(broker, call, it),
+        Request::InitProducerId(it) => api::init_producer_id::init_producer_id(broker, call, it),
+        Request::OffsetForLeaderEpoch(it) => {
+            api::offset_for_leader_epoch::offset_for_leader_epoch(broker, call, it).into()
+        }
+        Request::DescribeConfigs(it) => api::describe_configs::describe_configs(broker, call, it).into(),
+        Request::AlterConfigs(it) => api::alter_configs::alter_configs(broker, call, it),
+        Request::DescribeLogDirs(it) => api::describe_log_dirs::describe_log_dirs(broker, call, it),
+        Request::CreatePartitions(it) => api::forward::create_partitions(broker, call, it),
+        Request::ElectLeaders(it) => api::forward::elect_leaders(broker, call, it),
+        Request::IncrementalAlterConfigs(it) => {
+            api::alter_configs::incremental_alter_configs(broker, call, it)
+        }
+        Request::AlterPartitionReassignments(it) => {
+            api::forward::alter_partition_reassignments(broker, call, it)
+        }
+        Request::ListPartitionReassignments(it) => {
+            api::forward::list_partition_reassignments(broker, call, it)
+        }
+        Request::UpdateFeatures(it) => api::forward::update_features(broker, call, it),
+        Request::DescribeCluster(it) => api::describe_cluster::describe_cluster(broker, call, it).into(),
+        Request::DescribeProducers(it) => {
+            api::describe_producers::describe_producers(broker, call, it).into()
+        }
+        Request::UnregisterBroker(it) => api::forward::unregister_broker(broker, call, it),
+        Request::ListConfigResources(it) => {
+            api::list_config_resources::list_config_resources(broker, call, it).into()
+        }
+        Request::DescribeTopicPartitions(it) => {
+            api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()
+        }
+        request @ (Request::Fetch(_)
+        | Request::Vote(_)
+        | Request::BeginQuorumEpoch(_)
+        | Request::EndQuorumEpoch(_)
+        | Request::DescribeQuorum(_)
+        | Request::FetchSnapshot(_)
+        | Request::AddRaftVoter(_)
+        | Request::RemoveRaftVoter(_)
+        | Request::UpdateRaftVoter(_)) => api::quorum::ask(broker, call, request),
+        _ => {
+            tracing::error!(api = call.key.name(), "a served API has no handler");
+            Response::close().into()
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What is read from state when somebody asks: partitions, logs, sessions, the controller's view.
+
+use std::sync::Arc;
+
+use super::exposition::{Kind, Page};
+use super::topics;
+use crate::broker::Broker;
+use crate::partition::Partition;
+
+/// The whole page.
+pub fn render(broker: &Broker) -> String {
+    let mut page = Page::default();
+    let counters = broker.partitions.topic_counters();
+    let by_topic = counters.iter().map(|(name, counters)| (name.as_str(), &**counters));
+    topics::render(&mut page, &broker.metrics.all_topics, by_topic);
+    broker.metrics.requests.render(&mut page);
+    let partitions = broker.partitions.all();
+    replica_manager(&mut page, broker, &partitions);
+    partition_gauges(&mut page, &partitions);
+    log_gauges(&mut page, &partitions);
+    sessions(&mut page, broker);
+    controller(&mut page, broker);
+    process(&mut page);
+    page.into_text()
+}
+
+fn replica_manager(page: &mut Page, broker: &Broker, partitions: &[Arc<Partition>]) {
+    let led = partitions.iter().filter(|it| it.leader_epoch(-1).is_ok());
+    let (mut leaders, mut under_replicated, mut under_min, mut at_min) = (0, 0, 0, 0);
+    for partition in led {
+        let leadership = partition.leadership();
+        let wanted = partition.min_insync_replicas();
+        leaders += 1;
+        under_replicated += u32::from(leadership.isr.len() < leadership.replicas.len());
+        under_min += u32::from(leadership.isr.len() < wanted);
+        at_min += u32::from(leadership.isr.len() == wanted);
+    }
+    let offline = broker.offline_directories().len();
+    page.gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", partitions.len());
+    page.gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", leaders);
+    page.gauge(
+        "kafka_server_replicamanager_underreplicatedpartitions",
+        "Led partitions with replicas out of sync.",
+        under_replicated,
+    );
+    page.gauge(
+        "kafka_server_replicamanager_underminisrpartitioncount",
+        "Led partitions with fewer replicas in sync than min.insync.replicas.",
+        under_min,
+    );
+    page.gauge(
+        "kafka_server_replicamanager_atminisrpartitioncount",
+        "Led partitions with just as many replicas in sync as min.insync.replicas.",
+        at_min,
+    );
+    page.gauge("kafka_log_logmanager_offlinelogdirectorycount", "Log directories that are offline.", offline);
+}
+
+type PartitionGauge = (&'static str, &'static str, fn(&Partition) -> i64);
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+const PARTITION_GAUGES: &[PartitionGauge] = &[
+    ("kafka_cluster_partition_replicascount", "Replicas of the partition.", |it| {
+        count(it.leadership().replicas.len())
+    }),
+    ("kafka_cluster_partition_insyncreplicascount", "Replicas in sync.", |it| {
+        count(it.leadership().isr.len())
+    }),
+    ("kafka_cluster_partition_underreplicated", "Whether replicas are out of sync.", |it| {
+        let leadership = it.leadership();
+        i64::from(leadership.isr.len() < leadership.replicas.len())
+    }),
+    ("kafka_cluster_partition_underminisr", "Whether too few replicas are in sync.", |it| {
+        i64::from(it.leadership().isr.len() < it.min_insync_replicas())
+    }),
+    ("kafka_cluster_partition_atminisr", "Whether just enough replicas are in sync.", |it| {
+        i64::from(it.leadership().isr.len() == it.min_insync_replicas())
+    }),
+    ("kafka_cluster_partition_laststableoffsetlag", "High watermark less last stable offset.", |it| {
+        let view = it.log.view();
+        view.high_watermark.get() - view.last_stable.get()
+    }),
+];
+
+const LOG_GAUGES: &[PartitionGauge] = &[
+    ("kafka_log_log_logstartoffset", "The first offset that can be read.", |it| {
+        it.log.view().log_start.get()
+    }),
+    ("kafka_log_log_logendoffset", "The offset that the next record gets.", |it| it.log.view().end.get()),
+    ("kafka_log_log_numlogsegments", "Segments.", |it| count(it.log.view().segment_count())),
+    ("kafka_log_log_size", "Bytes of all segments.", |it| {
+        i64::try_from(it.log.view().size()).unwrap_or(i64::MAX)
+    }),
+];
+
+fn partition_gauges(page: &mut Page, partitions: &[Arc<Partition>]) {
+    let led: Vec<&Partition> =
+        partitions.iter().map(|it| &**it).filter(|it| it.leader_epoch(-1).is_ok()).collect();
+    gauges(page, PARTITION_GAUGES, &led);
+}
+
+fn log_gauges(page: &mut Page, partitions: &[Arc<Partition>]) {
+    let all: Vec<&Partition> = partitions.iter().map(|it| &**it).collect();
+    gauges(page, LOG_GAUGES, &all);
+}
+
+fn gauges(page: &mut Page, gauges: &[PartitionGauge], partitions: &[&Partition]) {
+    for (name, help, value) in gauges {
+        let mut family = page.family(name, Kind::Gauge, help);
+        for partition in partitions {
+            let index = partition.index.to_string();
+            family.sample(&[("topic", &partition.topic), ("partition", &index)], value(partition));
+        }
+    }
+}
+
+fn sessions(page: &mut Page, broker: &Broker) {
+    let counts = broker.sessions.counts();
+    page.gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        "Live fetch sessions.",
+        counts.sessions,
+    );
+    page.gauge(
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        "Partitions in live fetch sessions.",
+        counts.partitions,
+    );
+    page.counter(
+        "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
+        "Fetch sessions that made room for others.",
+        counts.evictions,
+    );
+}
+
+fn controller(page: &mut Page, broker: &Broker) {
+    let image = broker.image.load();
+    let fenced = image.cluster.brokers.values().filter(|it| it.fenced).count();
+    let offline = image.topics.all_partitions().filter(|(_, it)| !it.has_leader()).count();
+    let imbalance =
+        image.topics.all_partitions().filter(|(_, it)| it.leader != it.preferred_leader()).count();
+    let is_active = u32::from(broker.controller.leader() == broker.node_id);
+    let gauges: [(&str, &str, usize); 6] = [
+        ("activebrokercount", "Brokers that are not fenced.", image.cluster.brokers.len() - fenced),
+        ("fencedbrokercount", "Brokers that are fenced.", fenced),
+        ("globaltopiccount", "Topics of the cluster.", image.topics.len()),
+        ("globalpartitioncount", "Partitions of the cluster.", image.topics.partition_count()),
+        ("offlinepartitionscount", "Partitions without a leader.", offline),
+        ("preferredreplicaimbalancecount", "Partitions not led by their first replica.", imbalance),
+    ];
+    page.gauge(
+        "kafka_controller_kafkacontroller_activecontrollercount",
+        "1 if this node leads the quorum.",
+        is_active,
+    );
+    for (name, help, value) in gauges {
+        page.gauge(&format!("kafka_controller_kafkacontroller_{name}"), help, value);
+    }
+    page.gauge(
+        "kafka_controller_kafkacontroller_lastappliedrecordoffset",
+        "The last metadata record that was applied.",
+        broker.image_offset(),
+    );
+    page.gauge("kafka_server_kafkaserver_brokerstate", "3: running.", 3);
+}
+
+fn process(page: &mut Page) {
+    let Ok(usage) = ottla_host::process::usage() else { return };
+    page.gauge("process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
+    page.counter("process_cpu_seconds_total", "Processor time.", usage.cpu.as_secs_f64());
+    page.gauge("process_open_fds", "Open descriptors.", usage.open_descriptors);
+}

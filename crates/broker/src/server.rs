@@ -1,0 +1,311 @@
+//! A server from its first to its last moment: directories, logs, quorum, registration, listeners; and back.
+//!
+//! Nothing listens for clients before the broker has read the metadata up to its own registration and was let in, so
+//! that no client meets a broker that does not know its topics.
+
+mod directories;
+mod listeners;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_base::{BrokerEpoch, Moment, Str};
+use ottla_host::Host;
+use ottla_host::net::SocketOptions;
+use ottla_net::Server;
+use ottla_storage::StorageError;
+use tokio::task::JoinHandle;
+
+use crate::broker::{Broker, Parts};
+use crate::config::BrokerSettings;
+use crate::fetch_session::{SessionCache, SessionLimits};
+use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
+use crate::metrics;
+use crate::quorum::{self, QuorumError};
+use crate::replicas;
+use directories::OpenDirectories;
+
+/// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
+const SESSION_EVICTION: Duration = Duration::from_secs(120);
+/// How long requests that were taken may take to be answered when the server stops.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+/// How long a stopping broker waits for the controller to move its partitions.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long one window of the metrics' histograms is.
+const METRICS_WINDOW: Duration = Duration::from_secs(150);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting asks for what is not there.
+    #[error("{0}")]
+    Settings(String),
+    /// A directory cannot be used.
+    #[error("{directory}: {reason}", directory = .directory.display())]
+    Directory {
+        /// Which.
+        directory: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A log cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The metadata quorum cannot be joined.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    /// The cluster will not have this broker.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// A listener cannot listen.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The setting that names it.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A running server.
+pub struct RunningServer {
+    broker: Arc<Broker>,
+    quorum: quorum::Running,
+    epoch: BrokerEpoch,
+    directories: OpenDirectories,
+    servers: Vec<Server>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Where the metrics are, if anywhere.
+    metrics: Vec<std::net::SocketAddr>,
+}
+
+/// Starts a server with these settings; returns once clients are served.
+pub async fn start(host: &Host, settings: BrokerSettings) -> Result<RunningServer, StartError> {
+    let began = host.now();
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !settings.is_broker() || !settings.is_controller() {
+        return Err(StartError::Settings(
+            "process.roles must be `broker,controller`: this release runs single nodes in combined mode"
+                .to_owned(),
+        ));
+    }
+    listeners::check_protocols(&settings)?;
+    match ottla_host::process::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!(limit, "open descriptors"),
+        Err(error) => tracing::warn!(%error, "the limit of open descriptors cannot be raised"),
+    }
+    let directories = directories::open(host, &settings).await?;
+    let quorum = quorum::start(directories.quorum(host, &settings)).await?;
+    tracing::info!(took = ?host.now().since(began), "logs and metadata are loaded");
+    let mut starting = Starting::new(host, settings, quorum, directories);
+    match starting.join(began).await {
+        Ok(()) => Ok(starting.running()),
+        Err(error) => {
+            starting.running().stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// A server on its way to run.
+struct Starting {
+    running: RunningServer,
+}
+
+impl Starting {
+    fn new(
+        host: &Host,
+        settings: BrokerSettings,
+        quorum: quorum::Running,
+        directories: OpenDirectories,
+    ) -> Starting {
+        let slots = settings.server.network.max_incremental_fetch_session_cache_slots;
+        let limits =
+            SessionLimits { slots: usize::try_from(slots).unwrap_or(0), eviction_after: SESSION_EVICTION };
+        let broker = Arc::new(Broker::new(Parts {
+            host: host.clone(),
+            node_id: settings.node_id(),
+            cluster_id: directories.cluster_id.clone(),
+            settings,
+            logs: directories.logs.clone(),
+            sessions: SessionCache::new(limits),
+            controller: quorum.handle.clone(),
+        }));
+        let running = RunningServer {
+            broker,
+            quorum,
+            epoch: BrokerEpoch(-1),
+            directories,
+            servers: Vec::new(),
+            tasks: Vec::new(),
+            metrics: Vec::new(),
+        };
+        Starting { running }
+    }
+
+    fn running(self) -> RunningServer {
+        self.running
+    }
+
+    /// Registers, follows the metadata, is let in, and listens.
+    async fn join(&mut self, began: Moment) -> Result<(), StartError> {
+        let running = &mut self.running;
+        let broker = running.broker.clone();
+        let settings = broker.settings.load_full();
+        let bound = listeners::bind(&broker, &settings).await?;
+        let limit = settings.server.quorum.initial_broker_registration_timeout_ms;
+        let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(60_000));
+        let registration = Registration {
+            incarnation: broker.host.random_uuid(),
+            listeners: bound.advertised(&settings),
+            rack: settings.server.general.broker_rack.as_deref().map(Str::from),
+            directories: broker.online_directories(),
+            previous_epoch: running.directories.previous_epoch,
+        };
+        running.tasks.push(broker.host.spawn(follow_metadata(broker.clone())));
+        running.epoch = lifecycle::register(&broker, &registration, limit).await?;
+        lifecycle::unfence(&broker, running.epoch, limit).await?;
+        running.keep_strays_aside();
+        running.tasks.push(broker.host.spawn(lifecycle::keep_alive(broker.clone(), running.epoch)));
+        running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
+        running.tasks.push(broker.host.spawn(rotate_metrics(broker.clone())));
+        running.serve_metrics(&settings).await?;
+        running.servers = bound.serve(&broker, &settings)?;
+        tracing::info!(
+            node = %broker.node_id,
+            epoch = %running.epoch,
+            topics = broker.image.load().topics.len(),
+            took = ?broker.host.now().since(began),
+            "started"
+        );
+        Ok(())
+    }
+}
+
+/// Applies every image that the quorum publishes, for as long as it does.
+async fn follow_metadata(broker: Arc<Broker>) {
+    let mut published = broker.controller.subscribe();
+    loop {
+        let next = published.borrow_and_update().clone();
+        let following = broker.clone();
+        // Replicas are made and deleted on the way: that waits for the disk.
+        broker.host.blocking(move || following.publish(&next.image, next.last_offset)).await;
+        if published.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn rotate_metrics(broker: Arc<Broker>) {
+    loop {
+        broker.host.sleep(METRICS_WINDOW).await;
+        broker.metrics.requests.rotate();
+    }
+}
+
+impl RunningServer {
+    /// The broker.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Where it listens, by the names of its listeners.
+    pub fn advertised(&self) -> Vec<AdvertisedListener> {
+        let image = self.broker.image.load();
+        let own = image.cluster.broker(self.broker.node_id);
+        let listeners = own.into_iter().flat_map(|it| &it.listeners).map(|it| AdvertisedListener {
+            name: it.name.clone(),
+            host: it.host.clone(),
+            port: it.port,
+            security_protocol: it.security_protocol,
+        });
+        listeners.collect()
+    }
+
+    /// Where the metrics are.
+    pub fn metrics(&self) -> &[std::net::SocketAddr] {
+        &self.metrics
+    }
+
+    /// The id of the cluster.
+    pub fn cluster_id(&self) -> &Str {
+        &self.broker.cluster_id
+    }
+
+    /// Ends when the server cannot go on: the quorum has lost its disk.
+    pub async fn failed(&mut self) -> QuorumError {
+        match (&mut self.quorum.task).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => QuorumError::Log("the quorum's task ended".to_owned()),
+            Err(error) => QuorumError::Log(error.to_string()),
+        }
+    }
+
+    /// Renames the directories of partitions that the cluster does not know, and says so. Nothing is deleted.
+    fn keep_strays_aside(&self) {
+        let image = self.broker.image.load();
+        let found = self.directories.found.iter().cloned();
+        for partition in replicas::strays(&image, self.broker.node_id, found) {
+            match self.broker.logs.set_aside(&partition) {
+                Ok(_) => {}
+                Err(error) => tracing::error!(%partition, %error, "a stray partition cannot be renamed"),
+            }
+        }
+    }
+
+    async fn serve_metrics(&mut self, settings: &BrokerSettings) -> Result<(), StartError> {
+        for address in settings.server.ottla.ottla_metrics_listener.iter().flatten() {
+            for listener in
+                listeners::bind_address(address, "ottla.metrics.listener", SocketOptions::default()).await?
+            {
+                let local = listener.local_address().map_err(|source| StartError::Listen {
+                    address: address.clone(),
+                    key: "ottla.metrics.listener",
+                    source,
+                })?;
+                self.metrics.push(local);
+                let broker = self.broker.clone();
+                let render = Arc::new(move || metrics::state::render(&broker));
+                let serve = metrics::http::serve(self.broker.host.clone(), listener, render);
+                self.tasks.push(self.broker.host.spawn(serve));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops: clients are answered and let go, the controller is told, logs are closed cleanly.
+    pub async fn stop(self) {
+        let RunningServer { broker, quorum, epoch, directories, servers, tasks, .. } = self;
+        let began = broker.host.now();
+        if epoch.get() >= 0 && broker.settings.load().server.replication.controlled_shutdown_enable {
+            lifecycle::leave(&broker, epoch, LEAVE_LIMIT).await;
+        }
+        let stopping: Vec<_> = servers
+            .into_iter()
+            .map(|server| {
+                let host = broker.host.clone();
+                broker.host.spawn(async move { server.stop(&host, STOP_GRACE).await })
+            })
+            .collect();
+        for server in stopping {
+            // A panic there is a bug and has been reported where it happened.
+            let _ = server.await;
+        }
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            let _ = task.await;
+        }
+        broker.logs.stop(epoch).await;
+        quorum.handle.shutdown().await;
+        if let Ok(Err(error)) = quorum.task.await {
+            tracing::error!(%error, "the metadata quorum ended badly");
+        }
+        drop(directories);
+        tracing::info!(took = ?broker.host.now().since(began), "stopped");
+    }
+}

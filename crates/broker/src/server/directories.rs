@@ -1,0 +1,176 @@
+//! The directories of a server: known by their ids, locked, and the logs in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_base::{BrokerEpoch, NodeId, Str, Uuid};
+use ottla_host::Host;
+use ottla_host::disk::FileLock;
+use ottla_metadata::controller::{FeatureLevels, Options, TopicDeletion};
+use ottla_metadata::settings::ServerSettings;
+use ottla_storage::log_directory::lock_log_directory;
+use ottla_storage::meta_properties::{MetaProperties, verify_directories};
+use ottla_storage::producer_state::ProducerRules;
+use ottla_storage::{
+    Directory, DirectoryOptions, FoundLog, Intervals, LogSet, LogSetOptions, OPEN_FILES_MAX, OpenFiles,
+    Progress, TopicPartition,
+};
+
+use super::StartError;
+use crate::config::BrokerSettings;
+use crate::quorum;
+use crate::settings_change;
+
+/// The directories of a server, and the logs that were in them.
+pub(super) struct OpenDirectories {
+    pub(super) cluster_id: Str,
+    pub(super) metadata_directory_id: Uuid,
+    /// The epoch of the last process, if all directories say that it stopped cleanly.
+    pub(super) previous_epoch: BrokerEpoch,
+    pub(super) logs: Arc<LogSet>,
+    /// Whose logs there were, and the topics they said they belong to.
+    pub(super) found: Vec<(TopicPartition, Option<Uuid>)>,
+    /// Of a metadata directory that is not a log directory; the log set has the others.
+    _lock: Option<FileLock>,
+}
+
+/// Reads what every directory was formatted with, locks them all and opens every log, recovering those of a process
+/// that did not stop cleanly.
+pub(super) async fn open(host: &Host, settings: &BrokerSettings) -> Result<OpenDirectories, StartError> {
+    let metadata = settings.metadata_directory().to_owned();
+    let log_directories: Vec<PathBuf> = settings.log_directories().map(Path::to_owned).collect();
+    let is_separate = !log_directories.contains(&metadata);
+    let disk = host.disk();
+    let mut formatted: BTreeMap<PathBuf, MetaProperties> = BTreeMap::new();
+    for path in log_directories.iter().chain(is_separate.then_some(&metadata)) {
+        let unusable = |reason: String| StartError::Directory { directory: path.clone(), reason };
+        let read = MetaProperties::read(&disk, path).map_err(|error| unusable(error.to_string()))?;
+        let meta = read.ok_or_else(|| unusable(UNFORMATTED.to_owned()))?;
+        if meta.directory_id.is_none() || meta.cluster_id.is_none() {
+            return Err(unusable(TOO_OLD.to_owned()));
+        }
+        formatted.insert(path.clone(), meta);
+    }
+    verify_directories(&formatted, None, settings.node_id())
+        .map_err(|error| StartError::Settings(error.to_string()))?;
+    let lock = match is_separate {
+        true => Some(lock_log_directory(&disk, &metadata).map_err(|error| StartError::Directory {
+            directory: metadata.clone(),
+            reason: error.to_string(),
+        })?),
+        false => None,
+    };
+    let id = |path: &PathBuf| formatted.get(path).and_then(|it| it.directory_id).unwrap_or_default();
+    let directories =
+        log_directories.iter().map(|path| DirectoryOptions { path: path.clone(), id: id(path) });
+    let options = log_set_options(host, settings, directories.collect());
+    let (logs, found) =
+        LogSet::open(options).await.map_err(|error| StartError::Settings(error.to_string()))?;
+    let described = |it: FoundLog| (it.log.partition().clone(), it.topic_id);
+    Ok(OpenDirectories {
+        cluster_id: formatted
+            .values()
+            .find_map(|it| it.cluster_id.as_deref())
+            .map(Str::from)
+            .unwrap_or_default(),
+        metadata_directory_id: id(&metadata),
+        previous_epoch: found.last_broker_epoch.unwrap_or(BrokerEpoch(-1)),
+        logs,
+        found: found.logs.into_iter().map(described).collect(),
+        _lock: lock,
+    })
+}
+
+impl OpenDirectories {
+    /// What the quorum needs: its own directory, and what the controller knows from the settings.
+    pub(super) fn quorum(&self, host: &Host, settings: &BrokerSettings) -> quorum::Start {
+        let server = &settings.server;
+        quorum::Start {
+            host: host.clone(),
+            settings: server.clone(),
+            directory: Arc::new(Directory::new(settings.metadata_directory(), Arc::new(Progress::new()))),
+            open_files: Arc::new(OpenFiles::new(METADATA_OPEN_FILES)),
+            cluster_id: self.cluster_id.to_string(),
+            directory_id: self.metadata_directory_id,
+            controller: Arc::new(controller_options(settings, &self.cluster_id)),
+        }
+    }
+}
+
+fn controller_options(settings: &BrokerSettings, cluster_id: &Str) -> Options {
+    let server = &settings.server;
+    let ms = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+    let replication = &server.replication;
+    let balance = ms(replication.leader_imbalance_check_interval_seconds.saturating_mul(1000));
+    Options {
+        node: settings.node_id(),
+        cluster_id: cluster_id.clone(),
+        settings: settings.layers.fixed().clone(),
+        server: server.clone(),
+        default_partitions: server.general.num_partitions,
+        default_replication_factor: i16::try_from(server.general.default_replication_factor).unwrap_or(1),
+        topic_deletion: match server.general.delete_topic_enable {
+            true => TopicDeletion::Enabled,
+            false => TopicDeletion::Disabled,
+        },
+        session_timeout: ms(i64::from(server.quorum.broker_session_timeout_ms)),
+        leader_balance_interval: replication.auto_leader_rebalance_enable.then_some(balance),
+        unclean_election_interval: ms(replication.unclean_leader_election_interval_ms),
+        static_controllers: static_controllers(server),
+        feature_levels: match server.quorum.unstable_feature_versions_enable {
+            true => FeatureLevels::Unstable,
+            false => FeatureLevels::Production,
+        },
+    }
+}
+
+/// The ids that `controller.quorum.voters` names, as `id@host:port` each.
+fn static_controllers(server: &ServerSettings) -> Vec<NodeId> {
+    let id = |voter: &String| voter.split_once('@').and_then(|(id, _)| id.trim().parse().ok()).map(NodeId);
+    server.quorum.controller_quorum_voters.iter().filter_map(id).collect()
+}
+
+/// How many files of sealed segments the metadata log keeps open.
+const METADATA_OPEN_FILES: usize = 16;
+
+const UNFORMATTED: &str = "not formatted: run `ottla format --standalone -t $(ottla cluster random-id) -c \
+                           <server.properties>` first";
+const TOO_OLD: &str =
+    "meta.properties lacks cluster.id or directory.id: start Apache Kafka 3.7 or later on it once";
+
+fn log_set_options(
+    host: &Host,
+    settings: &BrokerSettings,
+    directories: Vec<DirectoryOptions>,
+) -> LogSetOptions {
+    let log = &settings.server.log;
+    let ms = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+    let transactions = &settings.server.transactions;
+    LogSetOptions {
+        host: host.clone(),
+        directories,
+        default_config: settings_change::default_log_config(settings),
+        // The metadata is read later, from one of these directories; every log is given its configuration then.
+        topic_configs: Arc::new(|_| None),
+        producers: ProducerRules {
+            expiration: ms(i64::from(transactions.producer_id_expiration_ms)),
+            ..ProducerRules::default()
+        },
+        recovery_threads_per_directory: usize::try_from(log.num_recovery_threads_per_data_dir)
+            .unwrap_or(1)
+            .max(1),
+        open_files_max: OPEN_FILES_MAX,
+        intervals: Intervals {
+            retention: ms(log.log_retention_check_interval_ms),
+            recovery_point_checkpoint: ms(i64::from(log.log_flush_offset_checkpoint_interval_ms)),
+            log_start_checkpoint: ms(i64::from(log.log_flush_start_offset_checkpoint_interval_ms)),
+            high_watermark_checkpoint: ms(settings
+                .server
+                .replication
+                .replica_high_watermark_checkpoint_interval_ms),
+            producer_expiration: ms(i64::from(transactions.producer_id_expiration_check_interval_ms)),
+        },
+    }
+}

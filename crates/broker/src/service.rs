@@ -1,0 +1,130 @@
+//! Between a connection and the handlers: headers are read, versions checked, times taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ottla_base::Moment;
+use ottla_net::{Answer, Peer, Response, Service};
+use ottla_wire::{ApiKey, DecodeError, Reader, Request, request_header_version};
+
+use crate::broker::Broker;
+use crate::call::{Call, ListenerRole, Serves};
+use crate::metrics::requests::{ApiMetrics, RequestTimes};
+use crate::{api, dispatch};
+
+/// The service of one connection.
+pub(crate) struct ConnectionService {
+    broker: Arc<Broker>,
+    listener: Arc<ListenerRole>,
+    peer: Peer,
+}
+
+impl ConnectionService {
+    /// For a connection that came in at a listener.
+    pub(crate) fn new(broker: Arc<Broker>, listener: Arc<ListenerRole>, peer: Peer) -> ConnectionService {
+        ConnectionService { broker, listener, peer }
+    }
+}
+
+/// Why a frame is not a request.
+#[derive(Debug, thiserror::Error)]
+enum InvalidRequest {
+    #[error("no API has key {0}")]
+    UnknownApi(i16),
+    #[error("this listener does not serve {0}")]
+    NotServed(&'static str),
+    #[error("{0} has no version {1}")]
+    UnknownVersion(&'static str, i16),
+    #[error("the bytes are not a request: {0}")]
+    Malformed(#[from] DecodeError),
+}
+
+impl Service for ConnectionService {
+    fn dispatch(&mut self, frame: Bytes, received: Moment) -> Answer {
+        match self.begin(frame, received) {
+            Ok(answer) => answer,
+            Err(error) => {
+                // As Kafka: whoever does not speak the protocol is not talked to.
+                tracing::info!(peer = %self.peer.address, listener = %self.listener.name, %error, "connection closed");
+                Response::close().into()
+            }
+        }
+    }
+}
+
+impl ConnectionService {
+    fn begin(&self, frame: Bytes, received: Moment) -> Result<Answer, InvalidRequest> {
+        let bytes = frame.len();
+        let mut reader = Reader::new(frame);
+        let key = reader.i16()?;
+        let version = reader.i16()?;
+        let correlation_id = reader.i32()?;
+        let key = ApiKey::from_key(key).ok_or(InvalidRequest::UnknownApi(key))?;
+        let mut call = Call {
+            key,
+            version,
+            correlation_id,
+            client_id: None,
+            listener: self.listener.clone(),
+            peer: self.peer.address,
+            received,
+        };
+        if !dispatch::is_served(key, self.listener.serves) {
+            return Err(InvalidRequest::NotServed(key.name()));
+        }
+        let metrics = self.broker.metrics.requests.api(key as i16, key.name());
+        let supported = key.first_version()..=dispatch::last_version(key);
+        if !supported.contains(&version) {
+            if key == ApiKey::ApiVersions {
+                // A newer client learns from an answer in the oldest layout which versions there are.
+                return Ok(api::api_versions::unsupported(&self.broker, call).into());
+            }
+            return Err(InvalidRequest::UnknownVersion(key.name(), version));
+        }
+        call.client_id = reader.nullable_string(false)?;
+        if request_header_version(key, version) >= 2 {
+            skip_tagged_fields(&mut reader)?;
+        }
+        let request = Request::decode(key, &mut reader, version)?;
+        reader.finish()?;
+        let Some(metrics) = metrics else { return Err(InvalidRequest::UnknownApi(key as i16)) };
+        metrics.received(version, bytes);
+        Ok(self.timed(dispatch::dispatch(&self.broker, call, request), metrics, received, key))
+    }
+
+    /// Notes where the time of a request goes.
+    fn timed(&self, answer: Answer, metrics: &ApiMetrics, received: Moment, key: ApiKey) -> Answer {
+        let local = self.broker.host.now().since(received);
+        match answer {
+            Answer::Ready(response) => {
+                metrics.sent(RequestTimes { local, ..RequestTimes::default() });
+                Answer::Ready(response)
+            }
+            Answer::Later(future) => {
+                let broker = self.broker.clone();
+                Answer::later(async move {
+                    let response = future.await;
+                    let total = broker.host.now().since(received);
+                    let remote = total.checked_sub(local).unwrap_or(Duration::ZERO);
+                    if let Some(metrics) = broker.metrics.requests.api(key as i16, key.name()) {
+                        metrics.sent(RequestTimes { local, remote, ..RequestTimes::default() });
+                    }
+                    response
+                })
+            }
+        }
+    }
+}
+
+fn skip_tagged_fields(reader: &mut Reader) -> Result<(), DecodeError> {
+    for _ in 0..reader.tagged_field_count()? {
+        reader.tagged_field()?;
+    }
+    Ok(())
+}
+
+/// Which APIs a listener of this kind serves, for its `ApiVersions`.
+pub(crate) fn served_by(serves: Serves) -> impl Iterator<Item = ApiKey> {
+    ApiKey::ALL.iter().copied().filter(move |key| dispatch::is_served(*key, serves))
+}

@@ -1,0 +1,108 @@
+//! Dynamic configurations take effect: of this broker, of all brokers, of topics.
+
+use std::sync::Arc;
+
+use ottla_base::settings::Texts;
+use ottla_metadata::settings::{ResourceKind, derived};
+use ottla_metadata::{Config, Delta, Image, Resource};
+use ottla_storage::LogConfig;
+
+use crate::broker::Broker;
+use crate::config::BrokerSettings;
+use crate::partition::Demands;
+
+/// Puts what changed into force.
+pub(crate) fn apply(broker: &Broker, delta: Delta<'_>) {
+    let (own, all) = (Resource::broker(broker.node_id), Resource::all_brokers());
+    let mut servers_changed = false;
+    let mut topics: Vec<ottla_base::Str> = Vec::new();
+    for change in delta.configs() {
+        match change.key.kind {
+            ResourceKind::Broker => servers_changed |= *change.key == own || *change.key == all,
+            ResourceKind::Topic => topics.push(change.key.name.clone()),
+            ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group => {}
+        }
+    }
+    if servers_changed {
+        apply_server(broker, delta.new, &own, &all);
+    }
+    let everything = servers_changed.then(|| broker.partitions.all());
+    let of_topics = || broker.partitions.all().into_iter().filter(|it| topics.contains(&it.topic)).collect();
+    let affected = everything.unwrap_or_else(|| if topics.is_empty() { Vec::new() } else { of_topics() });
+    let mut last: Option<(ottla_base::Uuid, Arc<LogConfig>, Demands)> = None;
+    for partition in affected {
+        let known = last.as_ref().is_some_and(|it| it.0 == partition.topic_id);
+        if !known {
+            let (config, demands) = of_topic(broker, delta.new, &partition.topic);
+            last = Some((partition.topic_id, config, demands));
+        }
+        if let Some((_, config, demands)) = &last {
+            partition.log.set_config(config.clone());
+            partition.demand(demands.clone());
+        }
+    }
+}
+
+fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) {
+    let (all, own) = (texts(&image.configs.of(all)), texts(&image.configs.of(own)));
+    match broker.settings.load().with_dynamic(all, own) {
+        Ok((settings, left_out)) => {
+            for it in left_out {
+                tracing::warn!(key = it.name, reason = it.reason, "a dynamic setting has no effect");
+            }
+            broker.settings.store(Arc::new(settings));
+        }
+        Err(error) => tracing::error!(%error, "dynamic settings are invalid and were left as they were"),
+    }
+}
+
+/// What the configuration of a topic comes to on this broker.
+pub(crate) fn of_topic(broker: &Broker, image: &Image, topic: &ottla_base::Str) -> (Arc<LogConfig>, Demands) {
+    let own = texts(&image.configs.of(&Resource::topic(topic.clone())));
+    let defaults = &broker.settings.load().topic_defaults;
+    let topic_settings = derived::topic_settings(defaults, &own).or_else(|error| {
+        tracing::error!(topic = %topic, %error, "a topic's configuration is invalid; the defaults hold");
+        derived::topic_settings(defaults, &Texts::default())
+    });
+    match topic_settings {
+        Ok(settings) => (Arc::new(log_config(&settings)), Demands::of(&settings)),
+        // The defaults were read when the server was started.
+        Err(error) => panic!("the settings of the server make no topic: {error}"),
+    }
+}
+
+/// What the logs of topics without a configuration of their own live by.
+pub(crate) fn default_log_config(settings: &BrokerSettings) -> Arc<LogConfig> {
+    match derived::topic_settings(&settings.topic_defaults, &Texts::default()) {
+        Ok(settings) => Arc::new(log_config(&settings)),
+        // They were read when the server was started.
+        Err(error) => panic!("the settings of the server make no topic: {error}"),
+    }
+}
+
+fn log_config(settings: &ottla_metadata::settings::TopicSettings) -> LogConfig {
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+    let bounded = |number: i64| u64::try_from(number).ok();
+    let bytes = |number: i32| u32::try_from(number).unwrap_or(0);
+    let has = |policy: &str| settings.cleanup_policy.iter().any(|it| it == policy);
+    LogConfig {
+        segment_bytes: bytes(settings.internal_segment_bytes.unwrap_or(settings.segment_bytes)),
+        segment_ms: settings.segment_ms,
+        segment_jitter_ms: settings.segment_jitter_ms,
+        segment_index_bytes: bytes(settings.segment_index_bytes),
+        index_interval_bytes: bytes(settings.index_interval_bytes),
+        max_message_bytes: bytes(settings.max_message_bytes),
+        preallocate: settings.preallocate,
+        cleanup_delete: has("delete"),
+        cleanup_compact: has("compact"),
+        retention_ms: bounded(settings.retention_ms),
+        retention_bytes: bounded(settings.retention_bytes),
+        file_delete_delay_ms: unsigned(settings.file_delete_delay_ms),
+        flush_messages: unsigned(settings.flush_messages),
+        flush_ms: unsigned(settings.flush_ms),
+    }
+}
+
+pub(crate) fn texts(config: &Config) -> Texts {
+    config.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}

@@ -1,0 +1,114 @@
+//! What the kernel knows of a server's process, and of the machine.
+
+use std::time::{Duration, Instant};
+
+use crate::workspace::Outcome;
+
+/// The kernel's clock ticks per second in `/proc` (`USER_HZ`), fixed on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor time that a process has used, in seconds.
+pub fn cpu_seconds(pid: u32) -> Outcome<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command's name stands in parentheses and may hold anything; fields count from behind it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|it| it.parse::<f64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/<pid>/stat has no times")?;
+    Ok((user + system) / TICKS_PER_SECOND)
+}
+
+/// Resident memory of a process, in bytes.
+pub fn resident_bytes(pid: u32) -> Outcome<u64> {
+    status_kib(pid, "VmRSS:").map(|it| it * 1024)
+}
+
+/// The most resident memory that a process ever had, in bytes.
+pub fn peak_resident_bytes(pid: u32) -> Outcome<u64> {
+    status_kib(pid, "VmHWM:").map(|it| it * 1024)
+}
+
+/// How many descriptors a process has open.
+pub fn open_files(pid: u32) -> Outcome<usize> {
+    Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+fn status_kib(pid: u32, name: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line =
+        status.lines().find_map(|it| it.strip_prefix(name)).ok_or("/proc/<pid>/status has no such line")?;
+    Ok(line.split_whitespace().next().ok_or("an empty line")?.parse()?)
+}
+
+/// How long a sleep of a millisecond must take to count as a stall of the machine.
+const STALL: Duration = Duration::from_millis(6);
+/// How much around a stall is left out with it.
+const STALL_MARGIN: Duration = Duration::from_millis(25);
+
+/// Notes when the machine itself stood still, so that its stalls are not taken for the server's.
+pub struct StallMeter {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<Vec<(Instant, Instant)>>,
+}
+
+impl StallMeter {
+    /// Begins to watch on a thread of its own.
+    pub fn start() -> StallMeter {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut stalls = Vec::new();
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                let begin = Instant::now();
+                std::thread::sleep(Duration::from_millis(1));
+                if begin.elapsed() > STALL {
+                    stalls.push((begin - STALL_MARGIN, Instant::now() + STALL_MARGIN));
+                }
+            }
+            stalls
+        });
+        StallMeter { stop, thread }
+    }
+
+    /// The spans in which the machine stood still, with a margin.
+    pub fn finish(self) -> Stalls {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        Stalls { spans: self.thread.join().unwrap_or_default() }
+    }
+}
+
+/// Spans in which the machine stood still.
+pub struct Stalls {
+    spans: Vec<(Instant, Instant)>,
+}
+
+impl Stalls {
+    /// Whether anything between two moments falls into a stall.
+    pub fn touch(&self, begin: Instant, end: Instant) -> bool {
+        self.spans.iter().any(|(first, last)| begin <= *last && *first <= end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_times_and_memory() {
+        let pid = std::process::id();
+        assert!(cpu_seconds(pid).is_ok());
+        assert!(resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
+        assert!(peak_resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
+        assert!(open_files(pid).is_ok_and(|it| it >= 3));
+    }
+
+    #[test]
+    fn a_sample_beside_a_stall_is_kept() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let stalls = Stalls { spans: vec![(now + second, now + 2 * second)] };
+        assert!(stalls.touch(now, now + 3 * second));
+        assert!(stalls.touch(now + second, now + second));
+        assert!(!stalls.touch(now, now + second / 2));
+        assert!(!stalls.touch(now + 3 * second, now + 4 * second));
+    }
+}

@@ -1,0 +1,384 @@
+//! The few requests that a load driver needs, written by hand on a raw connection.
+//!
+//! It is not Ottla's client on purpose: a mistake there must not hide in a measurement. All versions used are
+//! the last before the flexible ones, which every broker since 2.1 speaks.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::workspace::Outcome;
+
+/// A connection that sends frames and reads frames, nothing more.
+pub struct Connection {
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+/// The largest answer this driver takes.
+const MAX_ANSWER: usize = 256 << 20;
+
+impl Connection {
+    /// Connects to `127.0.0.1:port`.
+    pub fn open(port: u16) -> Outcome<Connection> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Connection { stream, correlation_id: 0 })
+    }
+
+    /// A second handle on the same socket, for a thread of its own.
+    pub fn split(&self) -> Outcome<Connection> {
+        Ok(Connection { stream: self.stream.try_clone()?, correlation_id: 0 })
+    }
+
+    /// Sends one request; its answer must be read in turn.
+    pub fn send(&mut self, request: &Request) -> Outcome {
+        let mut frame = Vec::with_capacity(64 + request.body.len());
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(&request.key.to_be_bytes());
+        frame.extend_from_slice(&request.version.to_be_bytes());
+        frame.extend_from_slice(&self.correlation_id.to_be_bytes());
+        put_string(&mut frame, "bench");
+        frame.extend_from_slice(&request.body);
+        let len = i32::try_from(frame.len() - 4)?;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        self.correlation_id += 1;
+        self.stream.write_all(&frame)?;
+        Ok(())
+    }
+
+    /// Reads one answer into `buffer` and returns what follows the correlation id.
+    pub fn receive<'buffer>(&mut self, buffer: &'buffer mut Vec<u8>) -> Outcome<Answer<'buffer>> {
+        let mut len = [0; 4];
+        self.stream.read_exact(&mut len)?;
+        let len = usize::try_from(i32::from_be_bytes(len))?;
+        if !(4..=MAX_ANSWER).contains(&len) {
+            return Err(format!("an answer of {len} bytes").into());
+        }
+        buffer.resize(len, 0);
+        self.stream.read_exact(buffer)?;
+        Ok(Answer { bytes: &buffer[4..] })
+    }
+
+    /// Sends one request and reads its answer.
+    pub fn ask<'buffer>(
+        &mut self,
+        request: &Request,
+        buffer: &'buffer mut Vec<u8>,
+    ) -> Outcome<Answer<'buffer>> {
+        self.send(request)?;
+        self.receive(buffer)
+    }
+}
+
+/// A request without its header.
+pub struct Request {
+    key: i16,
+    version: i16,
+    body: Vec<u8>,
+}
+
+/// Where to read next, and up to how much.
+#[derive(Clone, Copy)]
+pub struct Position {
+    /// The partition's index.
+    pub partition: i32,
+    /// The first offset wanted.
+    pub offset: i64,
+}
+
+impl Request {
+    /// `CreateTopics` v4 for one topic with one replica.
+    pub fn create_topic(name: &str, partitions: i32) -> Request {
+        Request::create_topics(&[name.to_owned()], partitions)
+    }
+
+    /// `CreateTopics` v4 for several topics with one replica each.
+    pub fn create_topics(names: &[String], partitions: i32) -> Request {
+        let mut body = Vec::new();
+        put_i32(&mut body, names.len() as i32);
+        for name in names {
+            put_string(&mut body, name);
+            put_i32(&mut body, partitions);
+            body.extend_from_slice(&1i16.to_be_bytes());
+            put_i32(&mut body, 0); // assignments
+            put_i32(&mut body, 0); // configs
+        }
+        put_i32(&mut body, 60_000);
+        body.push(0); // validate only
+        Request { key: 19, version: 4, body }
+    }
+
+    /// `Metadata` v4 for one topic, creating nothing.
+    pub fn metadata(topic: &str) -> Request {
+        let mut body = Vec::new();
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic);
+        body.push(0);
+        Request { key: 3, version: 4, body }
+    }
+
+    /// `Produce` v8 of one batch to one partition.
+    pub fn produce(topic: &str, partition: i32, acks: i16, batch: &[u8]) -> Request {
+        let mut body = Vec::with_capacity(batch.len() + 64);
+        body.extend_from_slice(&(-1i16).to_be_bytes()); // transactional id
+        body.extend_from_slice(&acks.to_be_bytes());
+        put_i32(&mut body, 30_000);
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic);
+        put_i32(&mut body, 1);
+        put_i32(&mut body, partition);
+        put_i32(&mut body, batch.len() as i32);
+        body.extend_from_slice(batch);
+        Request { key: 0, version: 8, body }
+    }
+
+    /// `Fetch` v11 without a session.
+    pub fn fetch(topic: &str, positions: &[Position], max_wait_ms: i32, partition_max_bytes: i32) -> Request {
+        let mut body = Vec::new();
+        put_i32(&mut body, -1); // replica id
+        put_i32(&mut body, max_wait_ms);
+        put_i32(&mut body, 1); // min bytes
+        put_i32(&mut body, 50 << 20);
+        body.push(0); // isolation level
+        put_i32(&mut body, 0); // session id
+        put_i32(&mut body, -1); // session epoch
+        put_i32(&mut body, 1);
+        put_string(&mut body, topic);
+        put_i32(&mut body, positions.len() as i32);
+        for position in positions {
+            put_i32(&mut body, position.partition);
+            put_i32(&mut body, -1); // current leader epoch
+            body.extend_from_slice(&position.offset.to_be_bytes());
+            body.extend_from_slice(&(-1i64).to_be_bytes()); // log start offset
+            put_i32(&mut body, partition_max_bytes);
+        }
+        put_i32(&mut body, 0); // forgotten
+        put_string(&mut body, "");
+        Request { key: 1, version: 11, body }
+    }
+}
+
+fn put_i32(out: &mut Vec<u8>, number: i32) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as i16).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The body of an answer.
+pub struct Answer<'buffer> {
+    bytes: &'buffer [u8],
+}
+
+/// What a fetch brought of one partition.
+pub struct Fetched<'buffer> {
+    /// The partition's index.
+    pub partition: i32,
+    /// The record batches; the last may be cut off.
+    pub records: &'buffer [u8],
+}
+
+impl<'buffer> Answer<'buffer> {
+    fn take(&mut self, len: usize) -> Outcome<&'buffer [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(len).ok_or("an answer ends early")?;
+        self.bytes = rest;
+        Ok(taken)
+    }
+
+    fn i16(&mut self) -> Outcome<i16> {
+        Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
+    }
+
+    fn i32(&mut self) -> Outcome<i32> {
+        Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
+    }
+
+    fn i64(&mut self) -> Outcome<i64> {
+        Ok(i64::from_be_bytes(self.take(8)?.try_into()?))
+    }
+
+    fn string(&mut self) -> Outcome<&'buffer [u8]> {
+        match usize::try_from(self.i16()?) {
+            Ok(len) => self.take(len),
+            Err(_) => Ok(&[]),
+        }
+    }
+
+    /// The base offset that a `Produce` v8 was given; fails on any error code.
+    pub fn produced(mut self) -> Outcome<i64> {
+        self.i32()?;
+        self.string()?;
+        self.i32()?;
+        self.i32()?;
+        match self.i16()? {
+            0 => self.i64(),
+            code => Err(format!("produce was refused with error {code}").into()),
+        }
+    }
+
+    /// Fails if a `CreateTopics` v4 was refused for any topic.
+    pub fn created(mut self) -> Outcome {
+        self.i32()?; // throttle
+        for _ in 0..self.i32()? {
+            self.string()?;
+            let code = self.i16()?;
+            self.string()?;
+            if code != 0 {
+                return Err(format!("a topic was refused with error {code}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// How many partitions of a `Metadata` v4 for one topic have a leader.
+    pub fn led_partitions(mut self) -> Outcome<usize> {
+        self.i32()?; // throttle
+        for _ in 0..self.i32()? {
+            self.i32()?;
+            self.string()?;
+            self.i32()?;
+            self.string()?;
+        }
+        self.string()?;
+        self.i32()?;
+        let mut led = 0;
+        for _ in 0..self.i32()? {
+            self.i16()?;
+            self.string()?;
+            self.take(1)?;
+            for _ in 0..self.i32()? {
+                let code = self.i16()?;
+                self.i32()?;
+                let leader = self.i32()?;
+                for _ in 0..2 {
+                    let len = usize::try_from(self.i32()?)?;
+                    self.take(4 * len)?;
+                }
+                led += usize::from(code == 0 && leader >= 0);
+            }
+        }
+        Ok(led)
+    }
+
+    /// What a `Fetch` v11 brought; fails on any error code.
+    pub fn fetched(mut self) -> Outcome<Vec<Fetched<'buffer>>> {
+        self.i32()?; // throttle
+        let code = self.i16()?;
+        self.i32()?; // session
+        let mut all = Vec::new();
+        for _ in 0..self.i32()? {
+            self.string()?;
+            for _ in 0..self.i32()? {
+                let partition = self.i32()?;
+                let code = self.i16()?;
+                if code != 0 {
+                    return Err(format!("fetch was refused with error {code}").into());
+                }
+                self.take(24)?; // high watermark, last stable offset, log start offset
+                let aborted = usize::try_from(self.i32()?).unwrap_or(0);
+                self.take(16 * aborted)?;
+                self.i32()?; // preferred read replica
+                let len = usize::try_from(self.i32()?).unwrap_or(0);
+                all.push(Fetched { partition, records: self.take(len)? });
+            }
+        }
+        if code != 0 {
+            return Err(format!("fetch was refused with error {code}").into());
+        }
+        Ok(all)
+    }
+}
+
+/// One v2 batch with `records` values of `value_len` bytes each, CRC included.
+pub fn batch(records: usize, value_len: usize, timestamp: i64) -> Vec<u8> {
+    let mut body = Vec::with_capacity(records * (value_len + 16));
+    // Not all the same byte, so that nothing on the way can cheat.
+    let mut seed = 0x9E37_79B9_7F4A_7C15u64;
+    for index in 0..records {
+        let mut record = vec![0u8]; // attributes
+        put_varint(&mut record, 0);
+        put_varint(&mut record, index as i64);
+        put_varint(&mut record, -1); // no key
+        put_varint(&mut record, value_len as i64);
+        for _ in 0..value_len {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            record.push((seed >> 56) as u8);
+        }
+        put_varint(&mut record, 0); // headers
+        put_varint(&mut body, record.len() as i64);
+        body.extend_from_slice(&record);
+    }
+    let mut covered = Vec::with_capacity(40 + body.len());
+    covered.extend_from_slice(&0i16.to_be_bytes());
+    put_i32(&mut covered, records as i32 - 1);
+    covered.extend_from_slice(&timestamp.to_be_bytes());
+    covered.extend_from_slice(&timestamp.to_be_bytes());
+    covered.extend_from_slice(&(-1i64).to_be_bytes()); // producer id
+    covered.extend_from_slice(&(-1i16).to_be_bytes()); // producer epoch
+    put_i32(&mut covered, -1); // base sequence
+    put_i32(&mut covered, records as i32);
+    covered.extend_from_slice(&body);
+    let mut batch = Vec::with_capacity(21 + covered.len());
+    batch.extend_from_slice(&0i64.to_be_bytes());
+    put_i32(&mut batch, (covered.len() + 9) as i32);
+    put_i32(&mut batch, -1); // partition leader epoch
+    batch.push(2);
+    batch.extend_from_slice(&crc32c(&covered).to_be_bytes());
+    batch.extend_from_slice(&covered);
+    batch
+}
+
+/// The base offset, number of records and length of each whole batch in `records`.
+pub fn batches(mut records: &[u8]) -> impl Iterator<Item = (i64, i64, usize)> {
+    std::iter::from_fn(move || {
+        let head = records.get(..61)?;
+        let base = i64::from_be_bytes(head[..8].try_into().ok()?);
+        let len = 12 + usize::try_from(i32::from_be_bytes(head[8..12].try_into().ok()?)).ok()?;
+        let count = i64::from(i32::from_be_bytes(head[23..27].try_into().ok()?)) + 1;
+        records = records.get(len..)?;
+        Some((base, count, len))
+    })
+}
+
+fn put_varint(out: &mut Vec<u8>, number: i64) {
+    let mut zigzag = ((number << 1) ^ (number >> 63)) as u64;
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(zigzag as u8);
+}
+
+/// CRC-32C, a bit at a time: batches are made once per run.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
+        }
+    }
+    !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc_of_the_standard_text() {
+        assert_eq!(crc32c(b"123456789"), 0xE306_9283);
+    }
+
+    #[test]
+    fn a_batch_is_found_again() {
+        let one = batch(3, 100, 1);
+        let two = [one.clone(), one.clone(), one[..70].to_vec()].concat();
+        let found: Vec<_> = batches(&two).collect();
+        assert_eq!(found, [(0, 3, one.len()), (0, 3, one.len())]);
+    }
+}

@@ -1,0 +1,144 @@
+//! A server to measure: its data, settings and process, of either maker.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::work::{self, Server};
+use crate::workspace::Outcome;
+
+/// Who made the server.
+#[derive(Debug, Clone)]
+pub enum Maker {
+    /// Apache Kafka, with the folder that holds its jars.
+    Kafka(PathBuf),
+    /// Ottla, with its binary.
+    Ottla(PathBuf),
+}
+
+/// The flags of Kafka's own start script.
+const KAFKA_FLAGS: [&str; 7] = [
+    "-Xms1g",
+    "-Xmx1g",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+];
+const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// A server with a folder of its own; killed and removed when dropped.
+pub struct Target {
+    maker: Maker,
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Target {
+    /// Writes settings into a fresh folder and formats the data directory.
+    pub fn format(maker: Maker, settings: &str) -> Outcome<Target> {
+        let folder = tempfile::Builder::new().prefix("ottla-bench-").tempdir()?;
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0");
+        let (one, two) = (listen()?, listen()?);
+        let (port, controller) = (one.local_addr()?.port(), two.local_addr()?.port());
+        drop((one, two));
+        let text = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             controller.quorum.bootstrap.servers=localhost:{controller}\n\
+             listeners=PLAINTEXT://localhost:{port},CONTROLLER://localhost:{controller}\n\
+             advertised.listeners=PLAINTEXT://localhost:{port}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             log.dirs={}\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
+             {settings}\n",
+            folder.path().join("data").display()
+        );
+        std::fs::write(folder.path().join("server.properties"), text)?;
+        let target = Target { maker, folder, port, process: None };
+        let mut format = match &target.maker {
+            Maker::Kafka(jars) => java(jars, &["-Xmx256m", "-Dlog4j2.level=OFF"], "kafka.tools.StorageTool"),
+            Maker::Ottla(binary) => Command::new(binary),
+        };
+        format.args(["format", "-t", CLUSTER_ID, "--standalone", "-c"]).arg(target.settings());
+        let output = format.stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            return Err(format!("format failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(target)
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("server.properties")
+    }
+
+    /// The folder of the data, the settings and what the server prints.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the server and waits until a first produce is acknowledged; returns how long that took.
+    pub fn start(&mut self) -> Outcome<Duration> {
+        let mut command = match &self.maker {
+            Maker::Kafka(jars) => java(jars, &KAFKA_FLAGS, "kafka.Kafka"),
+            Maker::Ottla(binary) => {
+                let mut command = Command::new(binary);
+                command.args(["start", "--config"]);
+                command
+            }
+        };
+        let log = File::options().create(true).append(true).open(self.folder().join("server.out"))?;
+        command.arg(self.settings()).current_dir(self.folder());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let begin = Instant::now();
+        self.process = Some(command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?);
+        work::first_produce(self.port, "first", Duration::from_secs(120))?;
+        Ok(begin.elapsed())
+    }
+
+    /// The running server.
+    pub fn server(&self) -> Outcome<Server> {
+        let process = self.process.as_ref().ok_or("the server is not running")?;
+        Ok(Server { port: self.port, pid: process.id() })
+    }
+
+    /// Asks the server to stop and returns how long it took.
+    pub fn stop(&mut self) -> Outcome<Duration> {
+        let begin = Instant::now();
+        let Some(mut process) = self.process.take() else {
+            return Ok(Duration::ZERO);
+        };
+        Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
+        while process.try_wait()?.is_none() {
+            if begin.elapsed() > STOP_LIMIT {
+                process.kill()?;
+                process.wait()?;
+                return Err(format!("the server did not stop within {STOP_LIMIT:?}").into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(begin.elapsed())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // It may have ended by itself; nothing else can be done here.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn java(jars: &Path, flags: &[&str], class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(flags).arg("-cp").arg(jars.join("*")).arg(class);
+    command
+}
