@@ -9,6 +9,7 @@
 //! | `files` | where they are, how few stay open, and when a directory is offline |
 //! | `producer_state`, `transaction_index` | idempotent producers, their transactions, and those that were aborted |
 //! | `leader_epochs` | where each leader's epoch begins |
+//! | `dump` | looking at files one by one |
 //! | `progress` | waking who waits for many logs |
 //! | `config`, `error`, `file_names` | words |
 //! | `checkpoint_file`, `clean_shutdown`, `log_directory`, `partition_metadata` | Kafka's small files |
@@ -22,6 +23,7 @@
 pub mod checkpoint_file;
 pub mod clean_shutdown;
 mod config;
+pub mod dump;
 mod error;
 pub mod file_names;
 mod files;
