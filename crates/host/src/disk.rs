@@ -403,6 +403,15 @@ impl std::fmt::Debug for File {
     }
 }
 
+/// Whether an operation failed for lack of something that may be there later, rather than because the disk is bad:
+/// space, quota, descriptors or memory.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacking = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
+        || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The directory that names `path`; `.` for a bare name.
 pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {

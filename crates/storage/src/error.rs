@@ -1,6 +1,5 @@
 //! What can go wrong with a log, by what the caller should do about it.
 
-use std::io;
 use std::path::PathBuf;
 
 use ottla_base::ErrorCode;
@@ -17,10 +16,10 @@ pub enum StorageError {
         /// What failed.
         reason: String,
     },
-    /// The file system is full. Nothing was changed; the same call may succeed when there is room.
-    #[error("no space left for {path}")]
+    /// The file system is full, or too many files are open. Nothing was changed; the same call may succeed later.
+    #[error("no room for {path}")]
     Full {
-        /// What could not be written.
+        /// What could not be written or opened.
         path: PathBuf,
     },
     /// Bytes that had been made durable are not what was written. Only a replica can repair them.
@@ -48,9 +47,4 @@ impl StorageError {
             StorageError::Closed => ErrorCode::NotLeaderOrFollower,
         }
     }
-}
-
-/// Whether an I/O error says that there is no room, rather than that the disk is bad.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

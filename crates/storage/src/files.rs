@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
-use ottla_host::disk::Open;
+use ottla_host::disk::{Open, is_exhausted};
 use ottla_host::{Disk, File, Host};
 use parking_lot::Mutex;
 
-use crate::error::{StorageError, is_full};
+use crate::error::StorageError;
 use crate::file_names::FileName;
 use crate::progress::Progress;
 
@@ -47,7 +47,7 @@ impl Directory {
         self.failure.get().map(String::as_str)
     }
 
-    /// A log was made in it.
+    /// A log was made in it, or renamed.
     pub(crate) fn names_changed(&self) {
         self.names_changed.store(true, Ordering::Release);
     }
@@ -70,7 +70,7 @@ impl Directory {
         }
     }
 
-    /// Turns a failed operation on `path` into what the caller should know. A full file system is no fault of the
+    /// Turns a failed operation on `path` into what the caller should know. A full file system and too many open files are no fault of the
     /// disk, and neither is a file that is missing or too short. Anything else takes the directory offline, for good:
     /// what a disk says after an error is not to be believed.
     pub fn fail(&self, path: &Path, error: &io::Error) -> StorageError {
@@ -80,7 +80,7 @@ impl Directory {
             reason: reason.to_owned(),
         };
         match error.kind() {
-            _ if is_full(error) => StorageError::Full { path: path.to_owned() },
+            _ if is_exhausted(error) => StorageError::Full { path: path.to_owned() },
             io::ErrorKind::NotFound => damage("missing"),
             io::ErrorKind::UnexpectedEof => damage("ends early"),
             io::ErrorKind::InvalidData => damage(&error.to_string()),
@@ -201,7 +201,8 @@ impl LogFiles {
         let (from, to) = (self.path(), self.directory.path().join(name));
         self.result(&from, self.disk().rename(from.as_path(), &to))?;
         self.path.store(Arc::new(to));
-        self.result(self.directory.path(), self.disk().sync_dir(self.directory.path()))
+        self.directory.names_changed();
+        Ok(())
     }
 
     pub(crate) fn open(&self, name: FileName, how: Open) -> Result<File, StorageError> {

@@ -139,6 +139,18 @@ impl Log {
 
     /// Reads what `view` has. May wait for the disk: where [`Log::is_warm`] says no, call it where that is allowed.
     pub fn read(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
+        let from = request.from;
+        match self.read_view(view, request) {
+            // What the view shows may have been deleted since.
+            Err(ReadError::Storage(StorageError::Corrupt { .. })) if from < self.view.load().log_start => {
+                let now = self.view();
+                Err(ReadError::OutOfRange { from, start: now.log_start, end: now.end })
+            }
+            other => other,
+        }
+    }
+
+    fn read_view(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
         self.check()?;
         let ReadRequest { from, max_bytes, .. } = *request;
         if from < view.log_start || from > view.end {

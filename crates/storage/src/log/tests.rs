@@ -388,3 +388,23 @@ async fn those_who_wait_for_a_flush_share_it() {
     world.recovery_point = Offset(20);
     check(&world.open(LastShutdown::Unclean), 0, 20);
 }
+
+#[test]
+fn a_view_outlives_its_segments() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    world.config.file_delete_delay_ms = 0;
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 100);
+    let view = log.view();
+    log.advance_log_start(Offset(150), LogStartReason::ClientRecordDeletion).unwrap();
+    log.apply_retention().unwrap();
+    log.remove_retired().unwrap();
+    let limit = ReadLimit::HighWatermark;
+    let request = ReadRequest { from: Offset(0), max_bytes: 100, limit, first_batch: FirstBatch::Whole };
+    match log.read(&view, &request) {
+        Ok(answer) => assert!(answer.bytes > 0, "the file was still open"),
+        Err(error) => assert_eq!(error.error_code(), ErrorCode::OffsetOutOfRange),
+    }
+    check(&log, 150, 200);
+}

@@ -120,10 +120,7 @@ impl LogSet {
 
     /// Removes the segments that topics keep no longer. Blocks.
     pub fn apply_retention(&self) {
-        self.each_log("applying retention", |log| {
-            // A compacted log is the cleaner's.
-            if log.config().cleanup_compact { Ok(()) } else { log.apply_retention().map(|_| ()) }
-        });
+        self.each_log("applying retention", |log| log.apply_retention().map(|_| ()));
     }
 
     /// Flushes the logs that have been unflushed for as long as their topics allow. Blocks.
