@@ -302,6 +302,11 @@ impl ControllerHandle {
         self.0.leadership.borrow().leader.unwrap_or(NodeId::NONE)
     }
 
+    /// The finalized level of `kraft.version`, which registrations are held against.
+    pub fn kraft_version(&self) -> i16 {
+        self.0.published.borrow().kraft_version.level()
+    }
+
     /// What is committed now.
     pub fn published(&self) -> Published {
         self.0.published.borrow().clone()
