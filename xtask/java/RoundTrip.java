@@ -34,7 +34,7 @@ import java.util.stream.Collectors;
  *
  * <p>Arguments: the server, then any of {@code plain:N} and {@code all:N} (write the Nth instalment, the second
  * with what only a server with transactions and groups can hold), with {@code :keep} behind it if no records shall be
- * deleted, and {@code read}.
+ * deleted, {@code read}, and {@code mark} (a section between others).
  */
 public final class RoundTrip {
     private static final long TIME = 1_600_000_000_000L;
@@ -54,6 +54,8 @@ public final class RoundTrip {
         for (String step : Arrays.copyOfRange(arguments, 1, arguments.length)) {
             if (step.equals("read")) {
                 trip.read();
+            } else if (step.equals("mark")) {
+                System.out.println("## mark");
             } else {
                 String[] parts = step.split(":");
                 trip.write(Integer.parseInt(parts[1]), parts.length == 2);

@@ -17,7 +17,7 @@ struct File {
     difference: Vec<Row>,
 }
 
-/// Patterns match anywhere in the text; an absent one matches everything.
+/// Patterns match anywhere in the text. Without one for its side, a line is not explained.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -35,7 +35,10 @@ struct Entry {
     section: Regex,
     kafka: Option<Regex>,
     ottla: Option<Regex>,
-    reason: String,
+    /// The scenarios as the list names them.
+    named: String,
+    /// Whether a difference of this run needed it.
+    seen: bool,
 }
 
 impl Explained {
@@ -57,15 +60,16 @@ impl Explained {
                 section: Regex::new(&row.section)?,
                 kafka: pattern(row.kafka)?,
                 ottla: pattern(row.ottla)?,
-                reason: row.reason,
+                named: row.scenario,
+                seen: false,
             });
         }
         Ok(Self { entries })
     }
 
-    /// Why this difference is meant, if it is.
-    pub fn reason(&self, scenario: &str, difference: &Difference) -> Option<&str> {
-        let matches = |it: &&Entry| {
+    /// Whether this difference is meant.
+    pub fn explains(&mut self, scenario: &str, difference: &Difference) -> bool {
+        let matches = |it: &&mut Entry| {
             let line = match difference.side {
                 Side::Kafka => it.kafka.as_ref(),
                 Side::Ottla => it.ottla.as_ref(),
@@ -74,7 +78,14 @@ impl Explained {
                 && it.section.is_match(&difference.section)
                 && line.is_some_and(|it| it.is_match(&difference.line))
         };
-        self.entries.iter().find(matches).map(|it| it.reason.as_str())
+        let found = self.entries.iter_mut().find(matches);
+        found.map(|it| it.seen = true).is_some()
+    }
+
+    /// The entries for scenarios that `ran` and that no difference needed.
+    pub fn unseen(&self, ran: impl Fn(&str) -> bool) -> Vec<String> {
+        let unseen = |it: &&Entry| !it.seen && it.named.split('|').any(&ran);
+        self.entries.iter().filter(unseen).map(|it| format!("{}: {}", it.named, it.section)).collect()
     }
 }
 

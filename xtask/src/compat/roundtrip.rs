@@ -45,12 +45,12 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     for (turn, (maker, instalment, leave)) in turns.into_iter().enumerate() {
         node.hand_to(maker.clone());
         node.start()?;
+        let mut found = trip(setting.reference, &node, &["read", "mark", instalment, "read"])?;
+        let told = found.split_off("mark");
         if let Some((told, _)) = &left {
-            let found = trip(setting.reference, &node, &["read"])?;
             expected.append_under(&format!("turn {turn}"), told);
             seen.append_under(&format!("turn {turn}"), &found);
         }
-        let told = trip(setting.reference, &node, &[instalment, "read"])?;
         match leave {
             Leave::Stop => drop(node.stop()?),
             Leave::Kill => node.kill()?,

@@ -51,6 +51,16 @@ impl Transcript {
         }
     }
 
+    /// Takes away the sections after the one of this name, and that one.
+    pub fn split_off(&mut self, name: &str) -> Self {
+        let position = self.sections.iter().position(|it| it.name == name);
+        let mut after = self.sections.split_off(position.unwrap_or(self.sections.len()));
+        if !after.is_empty() {
+            after.remove(0);
+        }
+        Self { sections: after.into_iter().map(unnumbered).collect() }
+    }
+
     /// Sorts the lines of the open section, whose order means nothing.
     pub fn sort_last(&mut self) {
         if let Some(section) = self.sections.last_mut() {
@@ -83,6 +93,15 @@ impl Transcript {
             *line = change(std::mem::take(line));
         }
     }
+}
+
+/// Without the number that told it from an earlier section of the same name.
+fn unnumbered(section: Section) -> Section {
+    let name = match section.name.rsplit_once(" #") {
+        Some((name, number)) if number.parse::<u32>().is_ok() => name.to_owned(),
+        _ => section.name,
+    };
+    Section { name, lines: section.lines }
 }
 
 impl fmt::Display for Transcript {
