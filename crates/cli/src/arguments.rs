@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cluster, completions, format, log, storage};
+use crate::commands::{cluster, completions, config, format, log, start, storage, topic};
 use crate::logging::LogOptions;
 
 /// Everything on the command line.
@@ -29,14 +29,19 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a server: broker, controller, or both
+    Start(start::StartArguments),
     /// Give log directories their identity and a cluster its beginning
     Format(format::FormatArguments),
     /// Look at what `format` did, and at what it would do
     #[command(subcommand)]
     Storage(storage::StorageCommand),
+    /// Create, list, describe, alter and delete topics
+    Topic(topic::TopicArguments),
+    /// Look at and change settings of topics, brokers, groups and metrics subscriptions
+    Config(config::ConfigArguments),
     /// Look at a cluster: its brokers, its quorum, its features
-    #[command(subcommand)]
-    Cluster(cluster::ClusterCommand),
+    Cluster(cluster::ClusterArguments),
     /// Look into the files of a broker, running or not
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -47,6 +52,6 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command is a server, whose log is what people look at.
     pub(crate) fn is_server(&self) -> bool {
-        false
+        matches!(self, Command::Start(_))
     }
 }

@@ -42,6 +42,12 @@ impl Failure {
         Failure { message: String::new(), advice: None, code: FAILED }
     }
 
+    /// Says what the failure is about.
+    pub(crate) fn about(mut self, what: impl Display) -> Failure {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Says what to do about it.
     pub(crate) fn advice(mut self, advice: impl Display) -> Failure {
         self.advice = Some(advice.to_string());

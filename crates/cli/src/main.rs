@@ -31,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     logging::start(&arguments.log, arguments.command.is_server());
-    match commands::run(arguments.command) {
+    match commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(),
     }

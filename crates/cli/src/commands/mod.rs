@@ -1,21 +1,28 @@
 //! One file per subcommand: its flags, its examples, what it does.
 
+pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod format;
 pub(crate) mod log;
 pub(crate) mod settings;
+pub(crate) mod start;
 pub(crate) mod storage;
+pub(crate) mod topic;
 
-use crate::arguments::Command;
+use crate::arguments::{Arguments, Command};
 use crate::failure::Outcome;
 
 /// Runs a command.
-pub(crate) fn run(command: Command) -> Outcome {
-    match command {
+pub(crate) fn run(arguments: Arguments) -> Outcome {
+    match arguments.command {
+        Command::Start(start) => start::run(start, arguments.log.log_format),
         Command::Format(arguments) => format::run(arguments),
         Command::Storage(command) => storage::run(command),
-        Command::Cluster(command) => cluster::run(command),
+        Command::Topic(arguments) => topic::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
+        Command::Cluster(arguments) => cluster::run(arguments),
         Command::Log(command) => log::run(command),
         Command::Completions(arguments) => completions::run(arguments),
     }

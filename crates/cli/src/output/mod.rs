@@ -64,6 +64,11 @@ impl Output {
         }
     }
 
+    /// Whether a person reads.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// Prints a line.
     pub(crate) fn line(&mut self, text: impl Display) -> Outcome {
         let written = writeln!(self.writer(), "{text}");

@@ -1,0 +1,151 @@
+//! What every command that talks to a cluster has in common: where it is, and what its errors mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use ottla_base::ErrorCode;
+use ottla_base::settings::{Setting, Table, Texts, parse_properties};
+use ottla_client::admin::{Admin, Items};
+use ottla_client::{Cluster, ClusterOptions, Error, FetcherOptions, ProducerOptions, unknown_keys};
+use ottla_host::Host;
+
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// The longest file of settings.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The server of `ottla start` without settings.
+const DEFAULT_SERVER: &str = "localhost:9092";
+
+/// Where the cluster is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ClientArguments {
+    /// The servers to begin with, separated by commas [default: localhost:9092]
+    #[arg(
+        short = 'b',
+        long,
+        global = true,
+        visible_alias = "broker-list",
+        value_name = "HOST:PORT",
+        env = "OTTLA_BOOTSTRAP_SERVER",
+        hide_env_values = true
+    )]
+    pub(crate) bootstrap_server: Option<String>,
+    /// Settings of the client, such as request.timeout.ms, in a properties file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) command_config: Option<PathBuf>,
+    /// How long to try, in milliseconds; what a server is asked to do may take longer
+    #[arg(long, global = true, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+impl ClientArguments {
+    /// The settings of the file and of `properties`, the servers among them.
+    pub(crate) fn texts(&self, host: &Host, properties: &[String]) -> Outcome<Texts> {
+        let mut texts = match &self.command_config {
+            None => Texts::new(),
+            Some(path) => {
+                let unreadable = |error: &dyn std::fmt::Display| {
+                    Failure::new(format!("--command-config {}: {error}", path.display()))
+                };
+                let bytes = host.disk().read(path, MAX_FILE_BYTES).map_err(|error| unreadable(&error))?;
+                parse_properties(&bytes).map_err(|error| unreadable(&error))?
+            }
+        };
+        for property in properties {
+            let (key, value) = ottla_client::parse_assignment(property).map_err(Failure::misuse)?;
+            texts.insert(key, value);
+        }
+        if let Some(servers) = &self.bootstrap_server {
+            texts.insert("bootstrap.servers".to_owned(), servers.clone());
+        }
+        texts.entry("bootstrap.servers".to_owned()).or_insert_with(|| DEFAULT_SERVER.to_owned());
+        if let Some(timeout) = self.timeout_ms {
+            texts.insert("default.api.timeout.ms".to_owned(), timeout.to_string());
+        }
+        const KNOWN: [&[Setting]; 3] =
+            [ClusterOptions::SETTINGS, ProducerOptions::SETTINGS, FetcherOptions::SETTINGS];
+        for key in unknown_keys(&texts, &KNOWN) {
+            output::remark(format_args!("warning: the setting {key} is not known and has no effect"));
+        }
+        Ok(texts)
+    }
+
+    /// A cluster that has answered.
+    pub(crate) async fn connect(&self, host: &Host, texts: &Texts) -> Outcome<Cluster> {
+        let options = ClusterOptions::read(texts).map_err(Failure::misuse)?;
+        let limit = Duration::from_millis(u64::try_from(options.default_api_timeout_ms).unwrap_or(0));
+        let connecting = Cluster::connect(host, options);
+        match host.timeout(limit, connecting).await {
+            Ok(connected) => connected.map_err(explain),
+            Err(_) => Err(Failure::new("no server has answered in time").advice(UNREACHABLE_ADVICE)),
+        }
+    }
+
+    /// What administers the cluster.
+    pub(crate) async fn admin(&self, host: &Host) -> Outcome<Admin> {
+        let texts = self.texts(host, &[])?;
+        Ok(Admin::new(self.connect(host, &texts).await?))
+    }
+}
+
+const UNREACHABLE_ADVICE: &str = "start a server with `ottla start`, or name one with --bootstrap-server";
+
+/// What an error means for who typed the command.
+pub(crate) fn explain(error: Error) -> Failure {
+    let failure = Failure::new(&error);
+    let advice = match &error {
+        Error::Unreachable(_) => UNREACHABLE_ADVICE,
+        Error::TimedOut { .. } => "look whether it was done after all, or allow more with --timeout-ms",
+        Error::Disconnected { .. } => "look into the log of the server, and try again",
+        Error::Corrupt(_) => "look whether a Kafka server listens at that address, without TLS",
+        Error::Refused(refusal) => match advice_about(refusal.code) {
+            Some(advice) => advice,
+            None => return failure,
+        },
+        Error::Unsupported(_) | Error::Invalid(_) | Error::Closed(_) => return failure,
+    };
+    failure.advice(advice)
+}
+
+fn advice_about(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::UnknownTopicOrPartition => {
+            "`ottla topic list` shows the topics, `ottla topic create` makes one"
+        }
+        ErrorCode::TopicAlreadyExists => "choose another name, or pass --if-not-exists",
+        ErrorCode::InvalidReplicationFactor => {
+            "ask for no more replicas than `ottla cluster describe` shows brokers"
+        }
+        ErrorCode::OffsetOutOfRange => {
+            "read with --from-beginning, or from an offset that still is in the log"
+        }
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed => "have an administrator grant this user what it needs",
+        ErrorCode::MessageTooLarge => "send smaller records, or raise max.message.bytes of the topic",
+        ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
+            "`ottla topic describe` shows which replicas are in sync; min.insync.replicas says how many must be"
+        }
+        _ => return None,
+    })
+}
+
+/// Gives the results of a call, and ends with a failure if an item was refused; `name` says what the item is.
+pub(crate) fn items<K, T>(items: Items<K, T>, name: impl Fn(&K) -> String) -> Outcome<Vec<(K, T)>> {
+    let mut done = Vec::with_capacity(items.len());
+    for (key, result) in items {
+        match result {
+            Ok(value) => done.push((key, value)),
+            Err(error) => return Err(explain(error).about(name(&key))),
+        }
+    }
+    Ok(done)
+}
+
+/// Numbers between commas.
+pub(crate) fn joined<T: std::fmt::Display>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
