@@ -60,11 +60,16 @@ impl Failure {
         &self.message
     }
 
-    /// Tells the user, and gives the exit code.
-    pub(crate) fn end(self) -> ExitCode {
+    /// Tells the user.
+    pub(crate) fn tell(&self) {
         if !self.message.is_empty() {
             output::complain(&self.message, self.advice.as_deref());
         }
+    }
+
+    /// Tells the user, and gives the exit code.
+    pub(crate) fn end(self) -> ExitCode {
+        self.tell();
         ExitCode::from(self.code)
     }
 }

@@ -133,16 +133,32 @@ fn advice_about(code: ErrorCode) -> Option<&'static str> {
     })
 }
 
-/// Gives the results of a call, and ends with a failure if an item was refused; `name` says what the item is.
-pub(crate) fn items<K, T>(items: Items<K, T>, name: impl Fn(&K) -> String) -> Outcome<Vec<(K, T)>> {
+/// Parts the results of a call into what was done and a failure if an item was refused. Of several refusals all but
+/// one are told at once. `name` says what an item is.
+pub(crate) fn items<K, T>(items: Items<K, T>, name: impl Fn(&K) -> String) -> (Vec<(K, T)>, Outcome) {
     let mut done = Vec::with_capacity(items.len());
+    let mut outcome = Ok(());
     for (key, result) in items {
         match result {
             Ok(value) => done.push((key, value)),
-            Err(error) => return Err(explain(error).about(name(&key))),
+            Err(error) => {
+                let failure = explain(error).about(name(&key));
+                if let Err(before) = std::mem::replace(&mut outcome, Err(failure)) {
+                    before.tell();
+                }
+            }
         }
     }
-    Ok(done)
+    (done, outcome)
+}
+
+/// A count and what is counted.
+pub(crate) fn count_of(count: impl TryInto<u64>, one: &str) -> String {
+    match count.try_into() {
+        Ok(1) => format!("1 {one}"),
+        Ok(count) => format!("{count} {one}s"),
+        Err(_) => format!("{one}s"),
+    }
 }
 
 /// Numbers between commas.

@@ -214,8 +214,9 @@ async fn describe(
     output: &mut Output,
 ) -> Outcome {
     let described = admin.describe_configs(std::slice::from_ref(&resource), None).await.map_err(explain)?;
-    let mut entries: Vec<ConfigEntry> =
-        items(described, shown)?.into_iter().flat_map(|(_, entries)| entries).collect();
+    let (described, outcome) = items(described, shown);
+    outcome?;
+    let mut entries: Vec<ConfigEntry> = described.into_iter().flat_map(|(_, entries)| entries).collect();
     entries.retain(|it| arguments.all || is_own(&resource, it));
     entries.sort_by(|one, other| one.name.cmp(&other.name));
     if arguments.style.json {
@@ -312,11 +313,12 @@ async fn alter(
 ) -> Outcome {
     let check = if arguments.validate_only { CheckOnly::Yes } else { CheckOnly::No };
     let altered = admin.alter_configs(std::slice::from_ref(&change), check).await.map_err(explain)?;
-    for (resource, ()) in items(altered, shown)? {
+    let (altered, outcome) = items(altered, shown);
+    for (resource, ()) in altered {
         let verb = if arguments.validate_only { "could be changed" } else { "were changed" };
         output.line(format_args!("The settings of {} {verb}.", shown(&resource)))?;
     }
-    Ok(())
+    outcome
 }
 
 async fn list(admin: &Admin, arguments: &ListArguments, output: &mut Output) -> Outcome {

@@ -12,7 +12,7 @@ use ottla_client::parse_assignment;
 use ottla_host::Host;
 use serde_json::{Value, json};
 
-use crate::commands::client::{ClientArguments, explain, items, joined};
+use crate::commands::client::{ClientArguments, count_of, explain, items, joined};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, Style};
 use crate::runtime;
@@ -208,7 +208,7 @@ async fn create(
     }
     let created = admin.create_topics(&topics, check_only(arguments.validate_only)).await;
     let created = created.map_err(explain)?;
-    let created = items(created, topic_name)?;
+    let (created, outcome) = items(created, topic_name);
     if arguments.style.json {
         let value = created.iter().map(|(name, it)| {
             json!({
@@ -218,19 +218,20 @@ async fn create(
                 "replication_factor": it.replication_factor,
             })
         });
-        return output.json(&value.collect());
+        output.json(&value.collect())?;
+        return outcome;
     }
     for (name, topic) in created {
         let verb = if arguments.validate_only { "could be created" } else { "was created" };
         let shape = match (topic.partitions, topic.replication_factor) {
             (Some(partitions), Some(replicas)) => {
-                format!(" with {partitions} partitions of {replicas} replicas")
+                format!(" with {} of {}", count_of(partitions, "partition"), count_of(replicas, "replica"))
             }
             _ => String::new(),
         };
         output.line(format_args!("Topic {name} {verb}{shape}."))?;
     }
-    Ok(())
+    outcome
 }
 
 async fn listed(admin: &Admin, exclude_internal: bool) -> Outcome<Vec<ListedTopic>> {
@@ -270,11 +271,12 @@ async fn describe(admin: &Admin, arguments: &DescribeArguments, output: &mut Out
         arguments.topics.iter().map(|it| Str::from(it.as_str())).collect()
     };
     let described = admin.describe_topics(&names).await;
-    let topics = items(described.map_err(explain)?, topic_name)?;
-    let resources: Vec<ConfigResource> =
-        names.iter().map(|name| ConfigResource { kind: ResourceType::Topic, name: name.clone() }).collect();
+    let (topics, outcome) = items(described.map_err(explain)?, topic_name);
+    let resource = |name: &Str| ConfigResource { kind: ResourceType::Topic, name: name.clone() };
+    let resources: Vec<ConfigResource> = topics.iter().map(|(name, _)| resource(name)).collect();
     let configs = admin.describe_configs(&resources, None).await;
-    let configs = items(configs.map_err(explain)?, |it| topic_name(&it.name))?;
+    // Who may not see settings sees the rest.
+    let (configs, _) = items(configs.map_err(explain)?, |it| topic_name(&it.name));
     let configs: BTreeMap<Str, Vec<ConfigEntry>> =
         configs.into_iter().map(|(resource, entries)| (resource.name, overrides(entries))).collect();
     let nothing = Vec::new();
@@ -295,7 +297,10 @@ async fn describe(admin: &Admin, arguments: &DescribeArguments, output: &mut Out
             false => print_topic(&topic, configs, output)?,
         }
     }
-    if arguments.style.json { output.json(&Value::Array(values)) } else { Ok(()) }
+    if arguments.style.json {
+        output.json(&Value::Array(values))?;
+    }
+    outcome
 }
 
 /// The settings that were set for the topic.
@@ -306,10 +311,11 @@ fn overrides(entries: Vec<ConfigEntry>) -> Vec<ConfigEntry> {
 fn print_topic(topic: &TopicDescription, configs: &[ConfigEntry], output: &mut Output) -> Outcome {
     let replicas = topic.partitions.first().map_or(0, |it| it.replicas.len());
     output.line(format_args!(
-        "{}  id {}  {} partitions of {replicas} replicas",
+        "{}  id {}  {} of {}",
         topic.name,
         topic.id,
-        topic.partitions.len()
+        count_of(topic.partitions.len(), "partition"),
+        count_of(replicas, "replica")
     ))?;
     for config in configs {
         output.line(format_args!("  {}={}", config.name, config.value.as_deref().unwrap_or_default()))?;
@@ -361,9 +367,10 @@ async fn alter(admin: &Admin, arguments: &AlterArguments, output: &mut Output) -
     let grown = NewPartitions { total: arguments.partitions, assignments };
     let topics = [(Str::from(arguments.topic.as_str()), grown)].into();
     let results = admin.create_partitions(&topics, check_only(arguments.validate_only)).await;
-    items(results.map_err(explain)?, topic_name)?;
+    items(results.map_err(explain)?, topic_name).1?;
     let verb = if arguments.validate_only { "could have" } else { "has" };
-    output.line(format_args!("Topic {} {verb} {} partitions.", arguments.topic, arguments.partitions))
+    let partitions = count_of(arguments.partitions, "partition");
+    output.line(format_args!("Topic {} {verb} {partitions}.", arguments.topic))
 }
 
 async fn delete(admin: &Admin, arguments: &DeleteArguments, output: &mut Output) -> Outcome {
@@ -373,10 +380,11 @@ async fn delete(admin: &Admin, arguments: &DeleteArguments, output: &mut Output)
         names.retain(|name| existing.iter().any(|it| it.name == *name));
     }
     let deleted = admin.delete_topics(&names).await;
-    for (name, ()) in items(deleted.map_err(explain)?, topic_name)? {
+    let (deleted, outcome) = items(deleted.map_err(explain)?, topic_name);
+    for (name, ()) in deleted {
         output.line(format_args!("Topic {name} was deleted."))?;
     }
-    Ok(())
+    outcome
 }
 
 #[cfg(test)]
