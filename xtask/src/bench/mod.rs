@@ -44,6 +44,9 @@ pub struct Arguments {
     /// How long a run at a fixed rate lasts, in seconds.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// Measures Ottla alone: no ratios, but quick.
+    #[arg(long, conflicts_with = "write")]
+    alone: bool,
     /// Prints JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -80,7 +83,10 @@ pub fn run(arguments: Arguments) -> Outcome {
             node::Maker::Kafka => return Err("Ottla cannot be built".into()),
         },
     };
-    let kafka = Reference::lay_out()?.jar_folder(ClassPath::Server);
+    let kafka = match arguments.alone {
+        true => PathBuf::new(),
+        false => Reference::lay_out()?.jar_folder(ClassPath::Server),
+    };
     let makers = [Maker::Ottla(ottla), Maker::Kafka(kafka)];
     let workloads = if arguments.workloads.is_empty() { ALL.to_vec() } else { arguments.workloads.clone() };
     let mut report = Report::default();
@@ -90,6 +96,9 @@ pub fn run(arguments: Arguments) -> Outcome {
             // A B, B A, A B …: whoever runs second finds the machine warm, so they take turns.
             let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
             for which in order {
+                if arguments.alone && which == 1 {
+                    continue;
+                }
                 eprintln!(
                     "pair {} of {pairs}: {} on {}",
                     pair + 1,

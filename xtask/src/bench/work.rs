@@ -52,7 +52,13 @@ pub fn create_topic(server: Server, topic: &str, partitions: i32) -> Outcome {
 fn wait_for_leaders(connection: &mut Connection, topic: &str, partitions: usize) -> Outcome {
     let mut buffer = Vec::new();
     let end = Instant::now() + Duration::from_secs(60);
-    while connection.ask(&Request::metadata(topic), &mut buffer)?.led_partitions()? < partitions {
+    let positions: Vec<Position> =
+        (0..partitions as i32).map(|partition| Position { partition, offset: 0 }).collect();
+    let fetch = Request::fetch(topic, &positions, 0, 1);
+    // A leader that is known may not have taken its seat yet: it has when it can be read from.
+    while connection.ask(&Request::metadata(topic), &mut buffer)?.led_partitions()? < partitions
+        || connection.ask(&fetch, &mut buffer)?.fetched().is_err()
+    {
         if Instant::now() > end {
             return Err(format!("the partitions of {topic} have no leader").into());
         }
