@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_base::{BrokerEpoch, Moment, Str};
+use ottla_base::{BrokerEpoch, Moment, Str, Uuid};
 use ottla_host::Host;
 use ottla_host::net::SocketOptions;
 use ottla_net::Server;
-use ottla_storage::StorageError;
+use ottla_storage::{StorageError, TopicPartition};
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, Parts};
@@ -24,7 +24,7 @@ use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
 use crate::metrics;
 use crate::quorum::{self, QuorumError};
 use crate::replicas;
-use directories::OpenDirectories;
+use directories::{LockedDirectories, OpenLogs};
 
 /// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const SESSION_EVICTION: Duration = Duration::from_secs(120);
@@ -75,7 +75,9 @@ pub struct RunningServer {
     broker: Arc<Broker>,
     quorum: quorum::Running,
     epoch: BrokerEpoch,
-    directories: OpenDirectories,
+    directories: LockedDirectories,
+    previous_epoch: BrokerEpoch,
+    found: Vec<(TopicPartition, Option<Uuid>)>,
     servers: Vec<Server>,
     tasks: Vec<JoinHandle<()>>,
     /// Where the metrics are, if anywhere.
@@ -99,10 +101,11 @@ pub async fn start(host: &Host, settings: BrokerSettings) -> Result<RunningServe
         Ok(limit) => tracing::debug!(limit, "open descriptors"),
         Err(error) => tracing::warn!(%error, "the limit of open descriptors cannot be raised"),
     }
-    let directories = directories::open(host, &settings).await?;
+    let directories = directories::lock(host, &settings)?;
     let quorum = quorum::start(directories.quorum(host, &settings)).await?;
+    let logs = directories.open_logs(host, &settings, quorum.handle.published().image).await?;
     tracing::info!(took = ?host.now().since(began), "logs and metadata are loaded");
-    let mut starting = Starting::new(host, settings, quorum, directories);
+    let mut starting = Starting::new(host, settings, quorum, directories, logs);
     match starting.join(began).await {
         Ok(()) => Ok(starting.running()),
         Err(error) => {
@@ -122,7 +125,8 @@ impl Starting {
         host: &Host,
         settings: BrokerSettings,
         quorum: quorum::Running,
-        directories: OpenDirectories,
+        directories: LockedDirectories,
+        logs: OpenLogs,
     ) -> Starting {
         let slots = settings.server.network.max_incremental_fetch_session_cache_slots;
         let limits =
@@ -132,7 +136,7 @@ impl Starting {
             node_id: settings.node_id(),
             cluster_id: directories.cluster_id.clone(),
             settings,
-            logs: directories.logs.clone(),
+            logs: logs.logs.clone(),
             sessions: SessionCache::new(limits),
             controller: quorum.handle.clone(),
         }));
@@ -141,6 +145,8 @@ impl Starting {
             quorum,
             epoch: BrokerEpoch(-1),
             directories,
+            previous_epoch: logs.previous_epoch,
+            found: logs.found,
             servers: Vec::new(),
             tasks: Vec::new(),
             metrics: Vec::new(),
@@ -165,7 +171,7 @@ impl Starting {
             listeners: bound.advertised(&settings),
             rack: settings.server.general.broker_rack.as_deref().map(Str::from),
             directories: broker.online_directories(),
-            previous_epoch: running.directories.previous_epoch,
+            previous_epoch: running.previous_epoch,
         };
         running.tasks.push(broker.host.spawn(follow_metadata(broker.clone())));
         running.epoch = lifecycle::register(&broker, &registration, limit).await?;
@@ -249,7 +255,7 @@ impl RunningServer {
     /// Renames the directories of partitions that the cluster does not know, and says so. Nothing is deleted.
     fn keep_strays_aside(&self) {
         let image = self.broker.image.load();
-        let found = self.directories.found.iter().cloned();
+        let found = self.found.iter().cloned();
         for partition in replicas::strays(&image, self.broker.node_id, found) {
             match self.broker.logs.set_aside(&partition) {
                 Ok(_) => {}

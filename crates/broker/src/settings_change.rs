@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ottla_base::settings::Texts;
-use ottla_metadata::settings::{ResourceKind, derived};
+use ottla_metadata::settings::{ResourceKind, TopicSettings, derived};
 use ottla_metadata::{Config, Delta, Image, Resource};
 use ottla_storage::LogConfig;
 
@@ -58,29 +58,41 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
 
 /// What the configuration of a topic comes to on this broker.
 pub(crate) fn of_topic(broker: &Broker, image: &Image, topic: &ottla_base::Str) -> (Arc<LogConfig>, Demands) {
-    let own = texts(&image.configs.of(&Resource::topic(topic.clone())));
-    let defaults = &broker.settings.load().topic_defaults;
-    let topic_settings = derived::topic_settings(defaults, &own).or_else(|error| {
-        tracing::error!(topic = %topic, %error, "a topic's configuration is invalid; the defaults hold");
-        derived::topic_settings(defaults, &Texts::default())
-    });
-    match topic_settings {
-        Ok(settings) => (Arc::new(log_config(&settings)), Demands::of(&settings)),
-        // The defaults were read when the server was started.
-        Err(error) => panic!("the settings of the server make no topic: {error}"),
-    }
+    let settings = topic_settings(&broker.settings.load(), image, topic);
+    (Arc::new(log_config(&settings)), Demands::of(&settings))
+}
+
+/// What the logs of a topic live by.
+pub(crate) fn log_config_of(
+    settings: &BrokerSettings,
+    image: &Image,
+    topic: &ottla_base::Str,
+) -> Arc<LogConfig> {
+    Arc::new(log_config(&topic_settings(settings, image, topic)))
 }
 
 /// What the logs of topics without a configuration of their own live by.
 pub(crate) fn default_log_config(settings: &BrokerSettings) -> Arc<LogConfig> {
+    Arc::new(log_config(&default_topic_settings(settings)))
+}
+
+fn topic_settings(settings: &BrokerSettings, image: &Image, topic: &ottla_base::Str) -> TopicSettings {
+    let own = texts(&image.configs.of(&Resource::topic(topic.clone())));
+    derived::topic_settings(&settings.topic_defaults, &own).unwrap_or_else(|error| {
+        tracing::error!(topic = %topic, %error, "a topic's configuration is invalid; the defaults hold");
+        default_topic_settings(settings)
+    })
+}
+
+fn default_topic_settings(settings: &BrokerSettings) -> TopicSettings {
     match derived::topic_settings(&settings.topic_defaults, &Texts::default()) {
-        Ok(settings) => Arc::new(log_config(&settings)),
+        Ok(settings) => settings,
         // They were read when the server was started.
         Err(error) => panic!("the settings of the server make no topic: {error}"),
     }
 }
 
-fn log_config(settings: &ottla_metadata::settings::TopicSettings) -> LogConfig {
+fn log_config(settings: &TopicSettings) -> LogConfig {
     let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
     let bounded = |number: i64| u64::try_from(number).ok();
     let bytes = |number: i32| u32::try_from(number).unwrap_or(0);

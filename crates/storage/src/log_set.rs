@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ottla_base::{ErrorCode, Moment, Offset, Uuid};
 use ottla_host::Host;
-use ottla_host::disk::{FileLock, Space};
+use ottla_host::disk::Space;
 use parking_lot::{Mutex, RwLock};
 
 use crate::config::LogConfig;
@@ -137,20 +137,10 @@ pub struct DirectoryStatus {
 struct LogDirectory {
     id: Uuid,
     directory: Arc<Directory>,
-    /// Held until the logs are closed.
-    lock: Mutex<Option<Lock>>,
     /// Whether every log in it was opened or is known to be damaged.
     loaded: AtomicBool,
     /// Digests of the checkpoints as they are on the disk, to write only what changed.
     written: Mutex<[Option<u64>; 3]>,
-}
-
-struct Lock(#[expect(dead_code, reason = "held for what dropping it does")] FileLock);
-
-impl std::fmt::Debug for Lock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lock")
-    }
 }
 
 /// A log and the topic it belongs to.

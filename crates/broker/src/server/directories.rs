@@ -1,6 +1,7 @@
 //! The directories of a server: known by their ids, locked, and the logs in them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use ottla_base::{BrokerEpoch, NodeId, Str, Uuid};
 use ottla_host::Host;
 use ottla_host::disk::FileLock;
+use ottla_metadata::Image;
 use ottla_metadata::controller::{FeatureLevels, Options, TopicDeletion};
 use ottla_metadata::settings::ServerSettings;
 use ottla_storage::log_directory::lock_log_directory;
@@ -23,22 +25,16 @@ use crate::config::BrokerSettings;
 use crate::quorum;
 use crate::settings_change;
 
-/// The directories of a server, and the logs that were in them.
-pub(super) struct OpenDirectories {
+/// The directories of a server: no other process may use them.
+pub(super) struct LockedDirectories {
     pub(super) cluster_id: Str,
     pub(super) metadata_directory_id: Uuid,
-    /// The epoch of the last process, if all directories say that it stopped cleanly.
-    pub(super) previous_epoch: BrokerEpoch,
-    pub(super) logs: Arc<LogSet>,
-    /// Whose logs there were, and the topics they said they belong to.
-    pub(super) found: Vec<(TopicPartition, Option<Uuid>)>,
-    /// Of a metadata directory that is not a log directory; the log set has the others.
-    _lock: Option<FileLock>,
+    log_directories: Vec<DirectoryOptions>,
+    _locks: Vec<FileLock>,
 }
 
-/// Reads what every directory was formatted with, locks them all and opens every log, recovering those of a process
-/// that did not stop cleanly.
-pub(super) async fn open(host: &Host, settings: &BrokerSettings) -> Result<OpenDirectories, StartError> {
+/// Reads what every directory was formatted with, and locks them all.
+pub(super) fn lock(host: &Host, settings: &BrokerSettings) -> Result<LockedDirectories, StartError> {
     let metadata = settings.metadata_directory().to_owned();
     let log_directories: Vec<PathBuf> = settings.log_directories().map(Path::to_owned).collect();
     let is_separate = !log_directories.contains(&metadata);
@@ -55,35 +51,53 @@ pub(super) async fn open(host: &Host, settings: &BrokerSettings) -> Result<OpenD
     }
     verify_directories(&formatted, None, settings.node_id())
         .map_err(|error| StartError::Settings(error.to_string()))?;
-    let lock = match is_separate {
-        true => Some(lock_log_directory(&disk, &metadata).map_err(|error| StartError::Directory {
-            directory: metadata.clone(),
-            reason: error.to_string(),
-        })?),
-        false => None,
+    let lock = |path: &PathBuf| {
+        let refused =
+            |error: io::Error| StartError::Directory { directory: path.clone(), reason: error.to_string() };
+        lock_log_directory(&disk, path).map_err(refused)
     };
+    let locks = formatted.keys().map(lock).collect::<Result<Vec<FileLock>, StartError>>()?;
     let id = |path: &PathBuf| formatted.get(path).and_then(|it| it.directory_id).unwrap_or_default();
     let directories =
         log_directories.iter().map(|path| DirectoryOptions { path: path.clone(), id: id(path) });
-    let options = log_set_options(host, settings, directories.collect());
-    let (logs, found) =
-        LogSet::open(options).await.map_err(|error| StartError::Settings(error.to_string()))?;
-    let described = |it: FoundLog| (it.log.partition().clone(), it.topic_id);
-    Ok(OpenDirectories {
-        cluster_id: formatted
-            .values()
-            .find_map(|it| it.cluster_id.as_deref())
-            .map(Str::from)
-            .unwrap_or_default(),
+    let cluster_id = formatted.values().find_map(|it| it.cluster_id.as_deref());
+    Ok(LockedDirectories {
+        cluster_id: cluster_id.map(Str::from).unwrap_or_default(),
         metadata_directory_id: id(&metadata),
-        previous_epoch: found.last_broker_epoch.unwrap_or(BrokerEpoch(-1)),
-        logs,
-        found: found.logs.into_iter().map(described).collect(),
-        _lock: lock,
+        log_directories: directories.collect(),
+        _locks: locks,
     })
 }
 
-impl OpenDirectories {
+/// The logs of a server, and which there were when they were opened.
+pub(super) struct OpenLogs {
+    /// The epoch of the last process, if all directories say that it stopped cleanly.
+    pub(super) previous_epoch: BrokerEpoch,
+    pub(super) logs: Arc<LogSet>,
+    /// Whose logs there were, and the topics they said they belong to.
+    pub(super) found: Vec<(TopicPartition, Option<Uuid>)>,
+}
+
+impl LockedDirectories {
+    /// Opens every log, recovering those of a process that did not stop cleanly. `image` knows the topics: compacted
+    /// logs may have gaps that would be damage in others.
+    pub(super) async fn open_logs(
+        &self,
+        host: &Host,
+        settings: &BrokerSettings,
+        image: Arc<Image>,
+    ) -> Result<OpenLogs, StartError> {
+        let options = log_set_options(host, settings, self.log_directories.clone(), image);
+        let (logs, found) =
+            LogSet::open(options).await.map_err(|error| StartError::Settings(error.to_string()))?;
+        let described = |it: FoundLog| (it.log.partition().clone(), it.topic_id);
+        Ok(OpenLogs {
+            previous_epoch: found.last_broker_epoch.unwrap_or(BrokerEpoch(-1)),
+            logs,
+            found: found.logs.into_iter().map(described).collect(),
+        })
+    }
+
     /// What the quorum needs: its own directory, and what the controller knows from the settings.
     pub(super) fn quorum(&self, host: &Host, settings: &BrokerSettings) -> quorum::Start {
         let server = &settings.server;
@@ -144,7 +158,9 @@ fn log_set_options(
     host: &Host,
     settings: &BrokerSettings,
     directories: Vec<DirectoryOptions>,
+    image: Arc<Image>,
 ) -> LogSetOptions {
+    let of_topics = settings.clone();
     let log = &settings.server.log;
     let ms = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
     let transactions = &settings.server.transactions;
@@ -152,8 +168,10 @@ fn log_set_options(
         host: host.clone(),
         directories,
         default_config: settings_change::default_log_config(settings),
-        // The metadata is read later, from one of these directories; every log is given its configuration then.
-        topic_configs: Arc::new(|_| None),
+        topic_configs: Arc::new(move |topic| {
+            let known = image.topics.named(topic)?;
+            Some(settings_change::log_config_of(&of_topics, &image, &known.name))
+        }),
         producers: ProducerRules {
             expiration: ms(i64::from(transactions.producer_id_expiration_ms)),
             ..ProducerRules::default()

@@ -262,7 +262,6 @@ impl LogSet {
                     directory.directory.fail_for_good(path, &error);
                 }
             }
-            *directory.lock.lock() = None;
         }
     }
 }

@@ -11,7 +11,7 @@ use ottla_host::Host;
 use ottla_host::disk::parent_of;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Changes, Damaged, DirectoryOptions, Entry, Lock, LogDirectory, LogSet, LogSetOptions};
+use super::{Changes, Damaged, DirectoryOptions, Entry, LogDirectory, LogSet, LogSetOptions};
 use crate::checkpoint_file::{
     HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offsets,
 };
@@ -23,7 +23,6 @@ use crate::file_names::{
 };
 use crate::files::{Directory, OpenFiles};
 use crate::log::{LastShutdown, Log, OpenLog};
-use crate::log_directory::lock_log_directory;
 use crate::partition_metadata::read_topic_id;
 use crate::progress::{Listener, Progress};
 
@@ -71,8 +70,8 @@ struct Job {
 
 impl LogSet {
     /// Opens the log directories and every log in them; repairs what an unclean stop left behind. A directory that
-    /// fails is offline, a log that is damaged is unavailable; the rest is used. Refused if another process uses a
-    /// directory, or if none can be used.
+    /// fails is offline, a log that is damaged is unavailable; the rest is used. Refused if
+    /// none can be used. The caller has locked the directories, see [`crate::log_directory`].
     pub async fn open(options: LogSetOptions) -> io::Result<(Arc<LogSet>, Found)> {
         let options = Arc::new(options);
         let begun = options.host.now();
@@ -80,7 +79,7 @@ impl LogSet {
         let mut directories = Vec::new();
         let mut shutdowns = Vec::new();
         for directory in &options.directories {
-            let (opened, shutdown) = claim(&options.host, directory, &failures)?;
+            let (opened, shutdown) = claim(&options.host, directory, &failures);
             directories.push(opened);
             shutdowns.push(shutdown);
         }
@@ -286,7 +285,7 @@ fn claim(
     host: &Host,
     options: &DirectoryOptions,
     failures: &Arc<Progress>,
-) -> io::Result<(LogDirectory, Option<CleanShutdown>)> {
+) -> (LogDirectory, Option<CleanShutdown>) {
     let (disk, path) = (host.disk(), options.path.as_path());
     let directory = Arc::new(Directory::new(path, failures.clone()));
     let made = disk.exists(path).and_then(|there| {
@@ -296,25 +295,14 @@ fn claim(
         disk.create_dir_all(path)?;
         disk.sync_dir(parent_of(path))
     });
-    let claimed = made.and_then(|()| {
-        let lock = lock_log_directory(&disk, path)?;
-        Ok((lock, take_clean_shutdown(&disk, path)?))
-    });
-    let (lock, shutdown) = match claimed {
-        Ok((lock, shutdown)) => (Some(Lock(lock)), shutdown),
-        // Another process is not the disk's fault, and must not be written beside.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+    let shutdown = match made.and_then(|()| take_clean_shutdown(&disk, path)) {
+        Ok(shutdown) => shutdown,
         Err(error) => {
             directory.fail_for_good(path, &error);
-            (None, None)
+            None
         }
     };
-    let opened = LogDirectory {
-        id: options.id,
-        directory,
-        lock: Mutex::new(lock),
-        loaded: AtomicBool::new(false),
-        written: Mutex::default(),
-    };
-    Ok((opened, shutdown))
+    let opened =
+        LogDirectory { id: options.id, directory, loaded: AtomicBool::new(false), written: Mutex::default() };
+    (opened, shutdown)
 }

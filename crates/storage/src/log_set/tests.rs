@@ -77,13 +77,6 @@ async fn logs_are_spread_and_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_in_use_is_refused() {
-    let host = Host::simulated(1);
-    let (_set, _) = open(&host, 1).await;
-    assert!(LogSet::open(options(&host, 1)).await.is_err());
-}
-
-#[tokio::test(start_paused = true)]
 async fn deleted_logs_go_later_and_new_ones_are_new() {
     let host = Host::simulated(1);
     let (set, _) = open(&host, 1).await;
