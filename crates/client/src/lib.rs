@@ -18,11 +18,15 @@
 pub mod admin;
 mod cluster;
 mod error;
+mod fetcher;
 mod options;
+mod producer;
 
 pub use admin::Admin;
 pub use cluster::{
     Broker, Cluster, Deadline, Metadata, PartitionMetadata, Target, TopicMetadata, TopicPartition,
 };
 pub use error::{Error, Refusal};
+pub use fetcher::{ConsumedRecord, Fetched, FetchedBatch, Fetcher, Position};
 pub use options::{ClusterOptions, FetcherOptions, ProducerOptions, parse_assignment, unknown_keys};
+pub use producer::{Delivery, Producer, ProducerRecord, RecordMetadata};

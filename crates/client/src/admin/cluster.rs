@@ -318,7 +318,7 @@ impl Admin {
             .cluster
             .within(deadline, async {
                 // A connection's first answer has them, but they may have changed since.
-                self.cluster.node(Target::Any, deadline).await?.announced_now(&self.cluster).await
+                self.cluster.node(Target::Any, deadline).await?.announced_now().await
             })
             .await?;
         let supported = announced.supported_features.iter();

@@ -24,7 +24,7 @@ use ottla_wire::messages::list_partition_reassignments_request::{
 
 use super::topics::{nodes, numbers};
 use super::{Admin, Items, every, first_passing, outcome};
-use crate::cluster::{LeaderQuestion, Target, TopicPartition, by_topic};
+use crate::cluster::{AskedPartition, LeaderQuestion, Target, ToldPartition, TopicPartition, by_topic};
 use crate::error::{Error, refused};
 
 /// Which offset is looked for.
@@ -59,7 +59,11 @@ impl OffsetSpec {
         }
     }
 
-    /// The first version of `ListOffsets` that knows it.
+    /// The first version of `ListOffsets` that knows all of these.
+    pub(crate) fn first_version_of(specs: impl Iterator<Item = OffsetSpec>) -> i16 {
+        specs.map(OffsetSpec::first_version).max().unwrap_or(1)
+    }
+
     fn first_version(self) -> i16 {
         match self {
             OffsetSpec::Earliest | OffsetSpec::Latest | OffsetSpec::AtOrAfter(_) => 1,
@@ -136,16 +140,13 @@ pub(crate) fn isolation_number(read_committed: bool) -> i8 {
 
 /// The question where offsets are, for [`crate::cluster::Cluster::ask_leaders`].
 pub(crate) fn offsets_question(
-    specs: impl Iterator<Item = OffsetSpec>,
+    first_version: i16,
     read_committed: bool,
     timeout_ms: i32,
-) -> LeaderQuestion<
-    impl Fn(&[(TopicPartition, LeaderEpoch, OffsetSpec)]) -> ListOffsetsRequest,
-    impl Fn(ListOffsetsResponse) -> Vec<(TopicPartition, Result<ListedOffset, Error>)>,
-> {
+) -> LeaderQuestion<OffsetSpec, ListedOffset, ListOffsetsRequest> {
     let isolated = if read_committed { 2 } else { 1 };
-    let first = specs.map(OffsetSpec::first_version).fold(isolated, i16::max);
-    let build = move |share: &[(TopicPartition, LeaderEpoch, OffsetSpec)]| {
+    let first = first_version.max(isolated);
+    let build = move |share: &[AskedPartition<OffsetSpec>]| {
         let asked = share.iter().map(|(partition, epoch, spec)| (partition.clone(), (*epoch, *spec)));
         let topics = by_topic(asked).into_iter().map(|(name, partitions)| ListOffsetsTopic {
             name,
@@ -168,10 +169,14 @@ pub(crate) fn offsets_question(
             ..ListOffsetsRequest::default()
         }
     };
-    LeaderQuestion { versions: first..=ListOffsetsRequest::LAST_VERSION, build, read: read_offsets }
+    LeaderQuestion {
+        versions: first..=ListOffsetsRequest::LAST_VERSION,
+        build: Box::new(build),
+        read: read_offsets,
+    }
 }
 
-fn read_offsets(answer: ListOffsetsResponse) -> Vec<(TopicPartition, Result<ListedOffset, Error>)> {
+fn read_offsets(answer: ListOffsetsResponse) -> Vec<ToldPartition<ListedOffset>> {
     let mut listed = Vec::new();
     for topic in answer.topics {
         for it in topic.partitions {
@@ -196,8 +201,8 @@ impl Admin {
     ) -> Items<TopicPartition, ListedOffset> {
         let deadline = self.deadline("listing offsets");
         let read_committed = isolation == Isolation::ReadCommitted;
-        let question =
-            offsets_question(partitions.values().copied(), read_committed, self.server_timeout_ms());
+        let first = OffsetSpec::first_version_of(partitions.values().copied());
+        let question = offsets_question(first, read_committed, self.server_timeout_ms());
         self.cluster.ask_leaders(partitions.clone(), question, deadline).await.into_iter().collect()
     }
 
@@ -208,7 +213,7 @@ impl Admin {
     ) -> Items<TopicPartition, Offset> {
         let deadline = self.deadline("deleting records");
         let timeout_ms = self.server_timeout_ms();
-        let build = |share: &[(TopicPartition, LeaderEpoch, PartitionOffset)]| {
+        let build = move |share: &[AskedPartition<PartitionOffset>]| {
             let asked = share.iter().map(|(partition, _, before)| (partition.clone(), *before));
             let topics = by_topic(asked).into_iter().map(|(name, partitions)| DeleteRecordsTopic {
                 name,
@@ -237,7 +242,8 @@ impl Admin {
             }
             deleted
         };
-        let question = LeaderQuestion { versions: every::<DeleteRecordsRequest>(), build, read };
+        let question =
+            LeaderQuestion { versions: every::<DeleteRecordsRequest>(), build: Box::new(build), read };
         self.cluster.ask_leaders(partitions.clone(), question, deadline).await.into_iter().collect()
     }
 
@@ -247,7 +253,7 @@ impl Admin {
         partitions: &[TopicPartition],
     ) -> Items<TopicPartition, Vec<DescribedProducer>> {
         let deadline = self.deadline("describing producers");
-        let build = |share: &[(TopicPartition, LeaderEpoch, ())]| {
+        let build = |share: &[AskedPartition<()>]| {
             let asked = share.iter().map(|(partition, ..)| (partition.clone(), ()));
             let topics = by_topic(asked).into_iter().map(|(name, partitions)| TopicRequest {
                 name,
@@ -267,7 +273,8 @@ impl Admin {
             }
             described
         };
-        let question = LeaderQuestion { versions: every::<DescribeProducersRequest>(), build, read };
+        let question =
+            LeaderQuestion { versions: every::<DescribeProducersRequest>(), build: Box::new(build), read };
         let partitions = partitions.iter().cloned().map(|it| (it, ())).collect();
         self.cluster.ask_leaders(partitions, question, deadline).await.into_iter().collect()
     }

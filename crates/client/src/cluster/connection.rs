@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ottla_base::{ErrorCode, FastMap, Moment, NodeId, Str};
@@ -24,6 +25,8 @@ pub(crate) struct NodeConnection {
     pub(crate) connection: Connection,
     /// Who is at the other end, for messages.
     pub(crate) server: Arc<str>,
+    /// How long an answer may take.
+    pub(crate) request_timeout: Duration,
     versions: Arc<FastMap<i16, (i16, i16)>>,
 }
 
@@ -49,11 +52,11 @@ impl NodeConnection {
     }
 
     /// What the server serves now, with the features that its cluster has agreed on.
-    pub(crate) async fn announced_now(&self, cluster: &super::Cluster) -> Result<ApiVersionsResponse, Error> {
+    pub(crate) async fn announced_now(&self) -> Result<ApiVersionsResponse, Error> {
         let versions = ApiVersionsRequest::FIRST_VERSION..=ApiVersionsRequest::LAST_VERSION;
         let version = self.version::<ApiVersionsRequest>(&versions)?;
         let request = versions_request(version, &Identity::default());
-        let answer = self.call(version, &request, cluster.request_timeout()).await?;
+        let answer = self.call(version, &request).await?;
         refused(answer.error_code, None)?;
         Ok(answer)
     }
@@ -63,9 +66,8 @@ impl NodeConnection {
         &self,
         version: i16,
         request: &Q,
-        timeout: Duration,
     ) -> impl Future<Output = Result<Q::Response, Error>> + Send + use<Q> {
-        let answer = self.connection.call::<Q, Q::Response>(Q::KEY, version, request, timeout);
+        let answer = self.connection.call::<Q, Q::Response>(Q::KEY, version, request, self.request_timeout);
         let server = self.server.clone();
         async move { answer.await.map_err(|error| Error::of_request(error, &server)) }
     }
@@ -112,6 +114,8 @@ pub(crate) struct Slot {
     state: Mutex<SlotState>,
     /// Held by who connects, so that one does.
     connecting: tokio::sync::Mutex<()>,
+    /// Whether a task connects in the background.
+    pub(crate) is_coming: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -119,18 +123,17 @@ struct SlotState {
     open: Option<NodeConnection>,
     backoff: Backoff,
     retry_at: Moment,
-    last_error: Option<Error>,
 }
 
 impl Slot {
     pub(crate) fn new(address: Address, rules: &ConnectRules) -> Slot {
-        let state = SlotState {
-            open: None,
-            backoff: rules.backoff.clone(),
-            retry_at: Moment::default(),
-            last_error: None,
-        };
-        Slot { address, state: Mutex::new(state), connecting: tokio::sync::Mutex::new(()) }
+        let state = SlotState { open: None, backoff: rules.backoff.clone(), retry_at: Moment::default() };
+        Slot {
+            address,
+            state: Mutex::new(state),
+            connecting: tokio::sync::Mutex::new(()),
+            is_coming: AtomicBool::new(false),
+        }
     }
 
     /// The connection, if there is one.
@@ -141,11 +144,6 @@ impl Slot {
     /// When connecting may be tried again, after it failed.
     pub(crate) fn retry_at(&self) -> Moment {
         self.state.lock().retry_at
-    }
-
-    /// Why connecting failed, if it did.
-    pub(crate) fn last_error(&self) -> Option<Error> {
-        self.state.lock().last_error.clone()
     }
 
     /// The connection, made if there is none, after the pause that an earlier failure asks for.
@@ -178,12 +176,10 @@ impl Slot {
                 state.open = Some(open.clone());
                 state.backoff.reset();
                 state.retry_at = Moment::default();
-                state.last_error = None;
                 Ok(open)
             }
             Err(error) => {
                 state.retry_at = host.now() + state.backoff.next(host);
-                state.last_error = Some(error.clone());
                 Err(error)
             }
         }
@@ -260,7 +256,12 @@ async fn negotiate(
         refused(answer.error_code, None)?;
         let versions =
             answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version))).collect();
-        return Ok(NodeConnection { connection, server, versions: Arc::new(versions) });
+        return Ok(NodeConnection {
+            connection,
+            server,
+            request_timeout: timeout,
+            versions: Arc::new(versions),
+        });
     }
 }
 

@@ -64,6 +64,11 @@ impl Backoff {
         self.attempts
     }
 
+    /// Counts an attempt that was made without a pause.
+    pub(crate) fn count(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
     pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }

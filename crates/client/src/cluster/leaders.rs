@@ -12,41 +12,41 @@ use crate::error::Error;
 /// What each partition was answered, or why it was not.
 pub(crate) type LeaderAnswers<T> = BTreeMap<TopicPartition, Result<T, Error>>;
 
-/// One leader's partitions, each with what it is asked and the leader epoch that is known.
-type Share<V> = Vec<(TopicPartition, LeaderEpoch, V)>;
+/// One partition of a request: the leader epoch that is known, and what is asked.
+pub(crate) type AskedPartition<V> = (TopicPartition, LeaderEpoch, V);
+
+/// One partition of an answer.
+pub(crate) type ToldPartition<T> = (TopicPartition, Result<T, Error>);
+
+/// Makes the request for one leader.
+pub(crate) type BuildRequest<V, Q> = Box<dyn Fn(&[AskedPartition<V>]) -> Q + Send + Sync>;
 
 /// A question that partitions are asked.
-pub(crate) struct LeaderQuestion<B, R> {
+pub(crate) struct LeaderQuestion<V, T, Q: RequestMessage> {
     /// The versions in which it can be asked.
     pub(crate) versions: RangeInclusive<i16>,
     /// The request for one leader.
-    pub(crate) build: B,
+    pub(crate) build: BuildRequest<V, Q>,
     /// Its answer, by partition.
-    pub(crate) read: R,
+    pub(crate) read: fn(Q::Response) -> Vec<ToldPartition<T>>,
 }
 
 impl Cluster {
     /// Asks the leader of each partition, and again those that were refused for a reason that passes, until the
     /// deadline.
-    pub(crate) async fn ask_leaders<V, T, Q, B, R>(
+    pub(crate) async fn ask_leaders<V: Clone, T, Q: RequestMessage>(
         &self,
         partitions: BTreeMap<TopicPartition, V>,
-        question: LeaderQuestion<B, R>,
+        question: LeaderQuestion<V, T, Q>,
         deadline: Deadline,
-    ) -> LeaderAnswers<T>
-    where
-        V: Clone,
-        Q: RequestMessage,
-        B: Fn(&[(TopicPartition, LeaderEpoch, V)]) -> Q,
-        R: Fn(Q::Response) -> Vec<(TopicPartition, Result<T, Error>)>,
-    {
+    ) -> LeaderAnswers<T> {
         let mut answers = LeaderAnswers::new();
         let mut open = partitions;
         let mut backoff = self.retry_backoff();
         loop {
             let round = self.ask_leaders_once(open.clone(), &question, deadline).await;
             for (partition, answer) in round {
-                let again = matches!(&answer, Err(error) if error.is_retriable());
+                let again = matches!(&answer, Err(error) if passes(error, backoff.attempts()));
                 if !again {
                     open.remove(&partition);
                 }
@@ -66,20 +66,14 @@ impl Cluster {
     }
 
     /// Asks once. Every partition has an answer.
-    pub(crate) async fn ask_leaders_once<V, T, Q, B, R>(
+    pub(crate) async fn ask_leaders_once<V, T, Q: RequestMessage>(
         &self,
         partitions: BTreeMap<TopicPartition, V>,
-        question: &LeaderQuestion<B, R>,
+        question: &LeaderQuestion<V, T, Q>,
         deadline: Deadline,
-    ) -> LeaderAnswers<T>
-    where
-        V: Clone,
-        Q: RequestMessage,
-        B: Fn(&[(TopicPartition, LeaderEpoch, V)]) -> Q,
-        R: Fn(Q::Response) -> Vec<(TopicPartition, Result<T, Error>)>,
-    {
+    ) -> LeaderAnswers<T> {
         let mut answers = LeaderAnswers::new();
-        let mut shares: BTreeMap<NodeId, Share<V>> = BTreeMap::new();
+        let mut shares: BTreeMap<NodeId, Vec<AskedPartition<V>>> = BTreeMap::new();
         self.know_topics(partitions.keys(), deadline).await;
         let metadata = self.metadata();
         for (partition, asked) in partitions {
@@ -102,7 +96,7 @@ impl Cluster {
             let asking = async {
                 let node = self.node(Target::Node(leader), deadline).await?;
                 let version = node.version::<Q>(&question.versions)?;
-                Ok(node.call(version, &(question.build)(&share), self.request_timeout()))
+                Ok(node.call(version, &(question.build)(&share)))
             };
             let asked = self.within(deadline, asking).await;
             sent.push((share, asked));
@@ -140,6 +134,19 @@ impl Cluster {
         }
     }
 }
+
+/// Whether asking again can help. What is unknown may have been made a moment ago, but not longer.
+pub(super) fn passes(error: &Error, attempts: u32) -> bool {
+    match error.code() {
+        Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => {
+            attempts < MAX_UNKNOWN_ATTEMPTS
+        }
+        _ => error.is_retriable(),
+    }
+}
+
+/// How often something unknown is asked for again.
+const MAX_UNKNOWN_ATTEMPTS: u32 = 3;
 
 /// Partitions, and what belongs to them, by topic.
 pub(crate) fn by_topic<T>(

@@ -99,11 +99,6 @@ impl Metadata {
         self.topics.get(name).filter(|it| it.error == ErrorCode::None)
     }
 
-    /// The name of the topic with an id.
-    pub(crate) fn topic_of_id(&self, id: Uuid) -> Option<&Arc<TopicMetadata>> {
-        self.topics.values().find(|it| it.id == id)
-    }
-
     /// A partition that is known.
     pub fn partition(&self, of: &TopicPartition) -> Option<&PartitionMetadata> {
         self.topic(&of.topic)?.partition(of.partition)

@@ -36,7 +36,7 @@ pub use self::metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata, Top
 
 pub(crate) use self::connection::NodeConnection;
 pub(crate) use self::deadline::Backoff;
-pub(crate) use self::leaders::{LeaderAnswers, LeaderQuestion, by_topic};
+pub(crate) use self::leaders::{AskedPartition, LeaderAnswers, LeaderQuestion, ToldPartition, by_topic};
 
 use self::connection::{Address, ConnectRules, Identity, Slot};
 use crate::error::{Error, refused};
@@ -139,7 +139,8 @@ impl Cluster {
         self.inner.metadata.read().clone()
     }
 
-    /// A topic, asked for unless it is known, and again until it exists or the deadline passes.
+    /// A topic, asked for unless it is known, and again until it exists or the deadline passes; if it may not be
+    /// created, it is soon given up.
     pub async fn topic(
         &self,
         name: &str,
@@ -164,7 +165,10 @@ impl Cluster {
                 Ok(None) => last = Some(ErrorCode::UnknownTopicOrPartition.into()),
                 Err(error) => last = Some(error),
             }
-            if let Some(error) = last.take_if(|it| !it.is_retriable()) {
+            let again = |it: &Error| {
+                if may_create { it.is_retriable() } else { leaders::passes(it, backoff.attempts()) }
+            };
+            if let Some(error) = last.take_if(|it| !again(it)) {
                 return Err(error);
             }
             self.pause(&mut backoff, deadline, &mut last).await?;
@@ -211,7 +215,7 @@ impl Cluster {
             let attempt = async {
                 let node = self.node(target, deadline).await?;
                 let version = node.version::<Q>(&versions)?;
-                node.call(version, &request(version), self.request_timeout()).await
+                node.call(version, &request(version)).await
             };
             match self.host().timeout_at(deadline.at(), attempt).await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -257,12 +261,17 @@ impl Cluster {
         if let Some(open) = slot.open() {
             return Some(open);
         }
-        let cluster = self.clone();
-        self.host().spawn(async move {
-            if cluster.connect_to(&slot, Some(id)).await.is_err() {
-                cluster.refresh_soon();
-            }
-        });
+        if !slot.is_coming.swap(true, Ordering::SeqCst) {
+            let cluster = self.clone();
+            self.host().spawn(async move {
+                let connected = cluster.connect_to(&slot, Some(id)).await;
+                slot.is_coming.store(false, Ordering::SeqCst);
+                if connected.is_err() {
+                    cluster.refresh_soon();
+                }
+                cluster.tell_change();
+            });
+        }
         None
     }
 
@@ -376,7 +385,7 @@ impl Cluster {
             ..MetadataRequest::default()
         };
         let version = node.version::<MetadataRequest>(&METADATA_VERSIONS)?;
-        let answer: MetadataResponse = node.call(version, &request, self.request_timeout()).await?;
+        let answer: MetadataResponse = node.call(version, &request).await?;
         if let Err(error) = refused(answer.error_code, None) {
             if error.code() == Some(ErrorCode::RebootstrapRequired) {
                 self.forget_brokers();
@@ -438,7 +447,8 @@ impl Cluster {
 
     async fn connect_to(&self, slot: &Slot, node: Option<NodeId>) -> Result<NodeConnection, Error> {
         let identity = Identity { cluster_id: self.metadata().cluster_id.clone(), node };
-        let connected = slot.connect(self.host(), &self.inner.rules, identity).await;
+        // On the heap, for connecting is rare and its state is large.
+        let connected = Box::pin(slot.connect(self.host(), &self.inner.rules, identity)).await;
         if let Err(error) = &connected
             && error.code() == Some(ErrorCode::RebootstrapRequired)
         {
