@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{cluster, completions, config, format, log, start, storage, topic};
+use crate::commands::{
+    cluster, completions, config, consume, format, log, perf, produce, start, storage, topic,
+};
 use crate::logging::LogOptions;
 
 /// Everything on the command line.
@@ -40,6 +42,12 @@ pub(crate) enum Command {
     Topic(topic::TopicArguments),
     /// Look at and change settings of topics, brokers, groups and metrics subscriptions
     Config(config::ConfigArguments),
+    /// Send lines of standard input as records
+    Produce(produce::ProduceArguments),
+    /// Print the records of a topic
+    Consume(consume::ConsumeArguments),
+    /// Measure how fast records go in and come out
+    Perf(perf::PerfArguments),
     /// Look at a cluster: its brokers, its quorum, its features
     Cluster(cluster::ClusterArguments),
     /// Look into the files of a broker, running or not

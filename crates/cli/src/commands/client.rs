@@ -36,9 +36,9 @@ pub(crate) struct ClientArguments {
     /// Settings of the client, such as request.timeout.ms, in a properties file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) command_config: Option<PathBuf>,
-    /// How long to try, in milliseconds; what a server is asked to do may take longer
+    /// How long a call may take, all of its attempts included; a minute if not given
     #[arg(long, global = true, value_name = "MS")]
-    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) call_timeout_ms: Option<u64>,
 }
 
 impl ClientArguments {
@@ -62,7 +62,7 @@ impl ClientArguments {
             texts.insert("bootstrap.servers".to_owned(), servers.clone());
         }
         texts.entry("bootstrap.servers".to_owned()).or_insert_with(|| DEFAULT_SERVER.to_owned());
-        if let Some(timeout) = self.timeout_ms {
+        if let Some(timeout) = self.call_timeout_ms {
             texts.insert("default.api.timeout.ms".to_owned(), timeout.to_string());
         }
         const KNOWN: [&[Setting]; 3] =
@@ -98,7 +98,7 @@ pub(crate) fn explain(error: Error) -> Failure {
     let failure = Failure::new(&error);
     let advice = match &error {
         Error::Unreachable(_) => UNREACHABLE_ADVICE,
-        Error::TimedOut { .. } => "look whether it was done after all, or allow more with --timeout-ms",
+        Error::TimedOut { .. } => "look whether it was done after all, or allow more with --call-timeout-ms",
         Error::Disconnected { .. } => "look into the log of the server, and try again",
         Error::Corrupt(_) => "look whether a Kafka server listens at that address, without TLS",
         Error::Refused(refusal) => match advice_about(refusal.code) {

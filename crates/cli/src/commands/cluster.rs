@@ -53,7 +53,9 @@ pub(crate) fn run(arguments: ClusterArguments) -> Outcome {
         let admin = arguments.client.admin(&host).await?;
         let cluster = admin.describe_cluster().await.map_err(explain)?;
         match arguments.command {
-            ClusterCommand::Describe(style) => describe(&admin, &cluster, style, &mut output).await?,
+            ClusterCommand::Describe(style) => {
+                Box::pin(describe(&admin, &cluster, style, &mut output)).await?
+            }
             ClusterCommand::Id | ClusterCommand::RandomId => output.line(&*cluster.id)?,
         }
         output.flush()
@@ -62,7 +64,7 @@ pub(crate) fn run(arguments: ClusterArguments) -> Outcome {
 
 async fn describe(admin: &Admin, cluster: &ClusterDescription, style: Style, output: &mut Output) -> Outcome {
     let quorum = admin.describe_quorum().await.map_err(explain)?;
-    let features = admin.describe_features().await.map_err(explain)?;
+    let features = Box::pin(admin.describe_features()).await.map_err(explain)?;
     if style.json {
         return output.json(&as_json(cluster, &quorum, &features));
     }

@@ -4,8 +4,11 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod consume;
 pub(crate) mod format;
 pub(crate) mod log;
+pub(crate) mod perf;
+pub(crate) mod produce;
 pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod storage;
@@ -22,6 +25,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Storage(command) => storage::run(command),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Config(arguments) => config::run(arguments),
+        Command::Produce(arguments) => produce::run(arguments),
+        Command::Consume(arguments) => consume::run(arguments),
+        Command::Perf(arguments) => perf::run(arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Log(command) => log::run(command),
         Command::Completions(arguments) => completions::run(arguments),

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::{Failure, Outcome};
 
@@ -86,11 +86,6 @@ impl Output {
         if self.terminal { self.line(format_args!("{value:#}")) } else { self.line(value) }
     }
 
-    /// Prints a value on one line, as one of many.
-    pub(crate) fn json_line(&mut self, value: &Value) -> Outcome {
-        self.line(value)
-    }
-
     /// Prints a table.
     pub(crate) fn table<R: IntoIterator<Item = String>>(
         &mut self,
@@ -118,6 +113,26 @@ impl Output {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::unread()),
             Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
         }
+    }
+}
+
+/// Bytes as text if they are, else in Base64.
+pub(crate) fn bytes_as_json(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({"base64": base64::encode(bytes)}),
+    }
+}
+
+/// What [`bytes_as_json`] has made of bytes, as bytes. Null is none; nothing if it is something else.
+pub(crate) fn bytes_of_json(value: &Value) -> Option<Option<Vec<u8>>> {
+    match value {
+        Value::Null => Some(None),
+        Value::String(text) => Some(Some(text.clone().into_bytes())),
+        Value::Object(fields) if fields.len() == 1 => {
+            fields.get("base64")?.as_str().and_then(base64::decode).map(Some)
+        }
+        _ => None,
     }
 }
 
@@ -158,4 +173,9 @@ pub(crate) fn complain(message: &str, advice: Option<&str>) {
 /// Says something on standard error that is not what the command was asked for.
 pub(crate) fn remark(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether a person reads what is remarked.
+pub(crate) fn is_attended() -> bool {
+    std::io::stderr().is_terminal()
 }

@@ -22,7 +22,7 @@ use ottla_wire::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::output::base64;
+use crate::output::{base64, bytes_as_json as text};
 
 /// What the records of a log are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -204,14 +204,6 @@ fn as_json(description: Description) -> Value {
         Description::Fields(fields) => {
             Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), as_json(value))).collect())
         }
-    }
-}
-
-/// Bytes as text if they are, else in Base64.
-pub(super) fn text(bytes: &[u8]) -> Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => json!(text),
-        Err(_) => json!({"base64": base64::encode(bytes)}),
     }
 }
 

@@ -12,9 +12,10 @@ use ottla_record::{
 };
 use serde_json::{Map, Value, json};
 
-use super::payload::{self, Decoder, text};
+use super::payload::{self, Decoder};
 use super::report::Report;
 use super::{Depth, Dumped, Stop};
+use crate::output::bytes_as_json as text;
 
 /// The most that is read at once, unless a batch is larger.
 const WINDOW_BYTES: usize = 1 << 20;

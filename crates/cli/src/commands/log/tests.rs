@@ -74,7 +74,10 @@ fn what_kafka_wrote_is_shown_as_kafka_shows_it() {
     check_as_kafka(producers, PRODUCERS, include_str!("testdata/kafka_producers.txt"));
 }
 
-fn batch(base: i64, records: &[(Option<&[u8]>, Option<&[u8]>)]) -> Bytes {
+/// A key and a value.
+type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+fn batch(base: i64, records: &[Pair<'_>]) -> Bytes {
     let options = BatchOptions {
         base_offset: Offset(base),
         partition_leader_epoch: LeaderEpoch(3),
@@ -141,7 +144,7 @@ fn damage_to_a_segment_is_reported() {
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
     assert!(problem(&flipped).contains("batch at position"));
-    let again = [whole.clone(), batch(1, &[(None, Some(b"again"))]).to_vec()].concat();
+    let again = [whole, batch(1, &[(None, Some(b"again"))]).to_vec()].concat();
     assert!(problem(&again).contains("offset 1 follows 1"));
 }
 
