@@ -33,7 +33,6 @@ def main():
     admin = KafkaAdminClient(bootstrap_servers=SERVER)
     section("cluster")
     show("describe cluster", lambda: plain(admin.describe_cluster()))
-    show("api versions", lambda: "\n".join(f"{key.name} {value}" for key, value in sorted(admin.api_versions().items())))
     show("metadata quorum", lambda: sorted(admin.describe_metadata_quorum()))
     section("topics")
     show("create", lambda: admin.create_topics([NewTopic("kafka-python", 2, 1)]))

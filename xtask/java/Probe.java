@@ -412,7 +412,7 @@ public final class Probe {
 
     private static void print(String api, JsonNode node, boolean sorted) {
         if (node.isObject() && api.equals("DescribeQuorum")) {
-            hide(node, Set.of("highWatermark", "logEndOffset"));
+            hide(node, Set.of("highWatermark", "logEndOffset", "leaderEpoch"));
         }
         hide(node, DRAWN);
         lines("", node, sorted);
@@ -442,7 +442,9 @@ public final class Probe {
                 elements.sort((one, two) -> one.toString().compareTo(two.toString()));
             }
             for (int index = 0; index < elements.size(); index++) {
-                lines(path + "[" + index + "]", elements.get(index), sorted);
+                // Keys of APIs name themselves, so that one more does not move the others.
+                JsonNode key = elements.get(index).get("apiKey");
+                lines(path + "[" + (key == null ? index : "api " + key) + "]", elements.get(index), sorted);
             }
         } else {
             System.out.println(path + " = " + node);

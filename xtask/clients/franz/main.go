@@ -130,7 +130,7 @@ func consume(within context.Context, server string) {
 		consumer := client(server, kgo.FetchIsolationLevel(isolation), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 			topic: {0: kgo.NewOffset().AtStart()},
 		}))
-		for seen := 0; seen < 45; {
+		for seen := 0; seen < 46; {
 			fetches := consumer.PollFetches(within)
 			if err := fetches.Err(); err != nil {
 				fmt.Println(fault(err))

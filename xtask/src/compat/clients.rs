@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::Stage;
 use super::capture::capture;
 use super::mask::mask;
@@ -24,7 +26,7 @@ pub fn kcat(stage: &Stage<'_>) -> Outcome<Transcript> {
         let said =
             capture(Command::new(&call.program).args(&call.arguments), call.input.as_bytes(), KCAT_LIMIT)?;
         for line in mask(&said.stdout, stage.node).lines() {
-            transcript.line(line);
+            transcript.line(topics_in_order(line));
         }
         for line in mask(&said.stderr, stage.node).lines().filter(|it| !it.starts_with('%')) {
             transcript.line(format!("err: {line}"));
@@ -32,6 +34,17 @@ pub fn kcat(stage: &Stage<'_>) -> Outcome<Transcript> {
         transcript.line(said.code.map_or("was ended".to_owned(), |it| format!("exit {it}")));
     }
     Ok(transcript)
+}
+
+/// Apache Kafka lists topics in the order of a hash map.
+fn topics_in_order(line: &str) -> String {
+    let Ok(mut answer) = serde_json::from_str::<Value>(line) else {
+        return line.to_owned();
+    };
+    if let Some(Value::Array(topics)) = answer.get_mut("topics") {
+        topics.sort_by_key(|it| it["topic"].to_string());
+    }
+    answer.to_string()
 }
 
 /// confluent-kafka for Python, which is librdkafka.

@@ -61,6 +61,13 @@ impl Transcript {
         Self { sections: after.into_iter().map(unnumbered).collect() }
     }
 
+    /// Sorts the lines of the sections whose name satisfies `which`.
+    pub fn sort(&mut self, which: impl Fn(&str) -> bool) {
+        for section in self.sections.iter_mut().filter(|it| which(&it.name)) {
+            section.lines.sort();
+        }
+    }
+
     /// Sorts the lines of the open section, whose order means nothing.
     pub fn sort_last(&mut self) {
         if let Some(section) = self.sections.last_mut() {
