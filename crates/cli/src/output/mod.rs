@@ -4,6 +4,8 @@
 //! without complaint.
 
 pub(crate) mod base64;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};

@@ -1,0 +1,156 @@
+//! The program as people use it: a server, a first record, a stop, and the record is still there.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
+
+/// A server in a directory of its own, stopped when the test ends.
+struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+/// Two ports that nobody listens on.
+fn free_ports() -> [u16; 2] {
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    sockets.map(|it| it.local_addr().unwrap().port())
+}
+
+impl Server {
+    fn start(directory: &Path, ports: [u16; 2]) -> Server {
+        let [clients, controllers] = ports;
+        let mut child = Command::new(OTTLA)
+            .args(["start", "--log-level", "warn"])
+            .args(["--override", &format!("log.dirs={}", directory.display())])
+            .args([
+                "--override",
+                &format!("listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers}"),
+            ])
+            .args(["--override", &format!("controller.quorum.bootstrap.servers=127.0.0.1:{controllers}")])
+            .args(["--override", "ottla.metrics.listener=127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Ctrl-C stops the server.") {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the server ended before it was ready");
+        }
+        Server { child, stdout, address: format!("127.0.0.1:{clients}") }
+    }
+
+    /// Runs a command of the client against the server.
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(OTTLA)
+            .args(arguments)
+            .env("OTTLA_BOOTSTRAP_SERVER", &self.address)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command prints, which must succeed.
+    fn prints(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Asks the server to stop, and waits until it has.
+    fn stop(mut self) {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        assert!(self.child.wait().unwrap().success());
+        let mut rest = String::new();
+        while self.stdout.read_line(&mut rest).unwrap() > 0 {}
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_record_survives_a_stop() {
+    let directory = tempfile::tempdir().unwrap();
+    let ports = free_ports();
+    let server = Server::start(directory.path(), ports);
+    server
+        .prints(&["topic", "create", "orders", "--partitions", "2", "--config", "retention.ms=3600000"], "");
+    server.prints(&["produce", "orders", "-K", ":", "-H", "source=test"], "a:one\nb:two\nc:three\n");
+    let all = ["consume", "orders", "--from-beginning", "--until-end", "--format", "%k=%v [%h]\\n"];
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let expected = ["a=one [source=test]", "b=two [source=test]", "c=three [source=test]"];
+    assert_eq!(sorted(server.prints(&all, "")), expected);
+    server.stop();
+
+    let server = Server::start(directory.path(), ports);
+    assert_eq!(sorted(server.prints(&all, "")), expected);
+    assert_eq!(server.prints(&["topic", "list"], ""), "orders\n");
+    let described = server.prints(&["topic", "describe", "orders", "--json"], "");
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described[0]["configs"]["retention.ms"], "3600000");
+    assert_eq!(described[0]["partitions"].as_array().unwrap().len(), 2);
+    server.prints(&["config", "alter", "topic", "orders", "--delete", "retention.ms"], "");
+    assert!(server.prints(&["config", "describe", "topic", "orders"], "").starts_with("Nothing is set"));
+    let cluster = server.prints(&["cluster", "describe", "--json"], "");
+    let cluster: serde_json::Value = serde_json::from_str(&cluster).unwrap();
+    assert_eq!(cluster["quorum"]["leader"], 1);
+    let measured = server.prints(&["perf", "produce", "load", "-n", "2000", "-s", "100", "--json"], "");
+    let measured: serde_json::Value = serde_json::from_str(&measured).unwrap();
+    assert_eq!(measured["records"], 2000);
+    let measured = server.prints(&["perf", "consume", "load", "-n", "2000", "--json"], "");
+    assert!(measured.contains("\"records\":2000,\"bytes\":200000,"));
+    server.prints(&["topic", "delete", "load"], "");
+    server.stop();
+
+    let checked =
+        Command::new(OTTLA).args(["log", "dump", "--verify-only"]).arg(directory.path()).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn what_goes_wrong_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let ports = free_ports();
+    let complaint = |output: Output, code: i32| {
+        assert_eq!(output.status.code(), Some(code));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nobody =
+        Command::new(OTTLA).args(["topic", "list", "-b", &format!("127.0.0.1:{}", ports[0])]).output();
+    assert!(complaint(nobody.unwrap(), 1).contains("try: start a server with `ottla start`"));
+    let wrong = Command::new(OTTLA).args(["start", "--override", "log.retention.hours=x"]).output();
+    assert!(complaint(wrong.unwrap(), 1).contains("log.retention.hours"));
+
+    let server = Server::start(directory.path(), ports);
+    let none = server.run(&["consume", "none"], "");
+    assert!(complaint(none, 1).contains("try: `ottla topic list` shows the topics"));
+    server.prints(&["topic", "create", "orders"], "");
+    let again = server.run(&["topic", "create", "orders"], "");
+    assert!(complaint(again, 1).contains("TOPIC_ALREADY_EXISTS"));
+    server.prints(&["topic", "create", "orders", "--if-not-exists"], "");
+    let behind = server.run(&["consume", "orders", "--offset", "9", "--until-end"], "");
+    assert!(complaint(behind, 1).contains("the log ends at 0"));
+    let keyless = server.run(&["produce", "orders", "-K", ":"], "no key\n");
+    assert!(complaint(keyless, 1).contains("line 1: there is no \":\" between key and value"));
+    server.stop();
+}
