@@ -6,15 +6,9 @@ use crate::workspace::{Outcome, root};
 
 /// Runs a program from the workspace's root with its output shown; fails unless it exits with 0.
 pub fn show(program: &str, arguments: &[&str]) -> Outcome {
-    show_with(program, arguments, &[])
-}
-
-/// Like [`show`], with environment variables added.
-pub fn show_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     eprintln!("$ {program} {}", arguments.join(" "));
     let status = Command::new(program)
         .args(arguments)
-        .envs(environment.iter().copied())
         .current_dir(root())
         .stdin(Stdio::null())
         .status()
