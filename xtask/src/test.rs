@@ -21,7 +21,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     show("cargo", &["test", "--locked", "--workspace", "--no-fail-fast"])?;
     if !arguments.quick {
         show("cargo", &["build", "--locked", "--release", "-p", "ottla-cli"])?;
-        compat::run(compat::Arguments { ci: true, ..Default::default() })?;
+        compat::run(compat::Arguments::for_ci())?;
     }
     Ok(())
 }

@@ -50,6 +50,13 @@ pub struct Arguments {
     keep: bool,
 }
 
+impl Arguments {
+    /// What continuous integration asks for.
+    pub fn for_ci() -> Arguments {
+        Arguments { ci: true, ..Arguments::default() }
+    }
+}
+
 /// How a scenario comes to its differences.
 enum Kind {
     /// The same script against each node of a pair; the transcripts are compared.
