@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of the repository as a program.
 
+mod dependencies;
 mod layers;
 mod source;
 
@@ -12,6 +13,7 @@ pub struct Arguments {}
 /// Checks every rule and prints what breaks one, with the replacement where there is one.
 pub fn run(_arguments: Arguments) -> Outcome {
     let mut broken = layers::check()?;
+    broken.extend(dependencies::check()?);
     for file in files()? {
         source::check(&root(), &file, &mut broken)?;
     }

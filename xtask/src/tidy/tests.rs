@@ -1,5 +1,6 @@
 //! Each rule of tidy, shown to catch what it is for.
 
+use super::dependencies::is_allowed;
 use super::source::check_rust;
 
 #[track_caller]
@@ -47,4 +48,23 @@ fn long_functions_and_files_are_found() {
     check("crates/base/src/x.rs", &long, &["`long` has 152 lines"]);
     let file = format!("//! X.\n{}", "const A: u8 = 1;\n".repeat(900));
     check("crates/base/src/x.rs", &file, &["901 lines"]);
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "Unicode-3.0"].map(str::to_owned);
+    for good in [
+        "MIT",
+        "MIT OR GPL-3.0",
+        "GPL-3.0/MIT",
+        "(MIT OR Zlib) AND Unicode-3.0",
+        "Apache-2.0 WITH LLVM-exception",
+    ] {
+        assert!(is_allowed(good, &allowed), "{good}");
+    }
+    for bad in
+        ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Zlib) AND Zlib", "MIT WITH Classpath-exception-2.0"]
+    {
+        assert!(!is_allowed(bad, &allowed), "{bad}");
+    }
 }
