@@ -1,9 +1,11 @@
 //! The project's own tool, run as `cargo xtask <command>`.
 
 mod bench;
+mod chaos;
 mod codegen;
 mod command;
 mod compat;
+mod load;
 mod test;
 mod tidy;
 mod workspace;
@@ -32,6 +34,8 @@ enum Command {
     Compat(compat::Arguments),
     /// Measures Ottla beside Apache Kafka as paired ratios.
     Bench(bench::Arguments),
+    /// Kills, damages and abuses a real server, and counts what was lost.
+    Chaos(chaos::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(arguments),
         Command::Compat(arguments) => compat::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Chaos(arguments) => chaos::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,14 +3,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `target` | starting and stopping a server of either maker |
-//! | `protocol` | a raw connection, so that a mistake of our client hides nothing |
 //! | `work` | the workloads |
-//! | `process` | processor time and memory of the server, stalls of the machine |
 //! | `statistics` | medians and intervals |
 //! | `report` | the table, JSON, and `docs/performance.md` |
 
-mod process;
-mod protocol;
 mod report;
 mod statistics;
 mod target;
@@ -22,6 +18,7 @@ use std::time::Duration;
 
 use crate::compat::node;
 use crate::compat::reference::{ClassPath, Reference};
+use crate::load::process;
 use crate::workspace::Outcome;
 use report::Report;
 use target::{Maker, Target};

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
-use super::process::{self, StallMeter};
-use super::protocol::{Connection, Position, Request, batch, batches};
+use crate::load::process::{self, StallMeter};
+use crate::load::protocol::{Connection, Position, Request, batch, batches};
 use crate::workspace::Outcome;
 
 /// A server under measurement.

@@ -1,4 +1,4 @@
-//! The few requests that a load driver needs, written by hand on a raw connection.
+//! The few requests that bench and chaos need, written by hand on a raw connection.
 //!
 //! It is not Ottla's client on purpose: a mistake there must not hide in a measurement. All versions used are
 //! the last before the flexible ones, which every broker since 2.1 speaks.
@@ -27,6 +27,11 @@ impl Connection {
         Ok(Connection { stream, correlation_id: 0 })
     }
 
+    /// Waits at most this long for each answer.
+    pub fn set_patience(&self, limit: Duration) -> Outcome {
+        Ok(self.stream.set_read_timeout(Some(limit))?)
+    }
+
     /// A second handle on the same socket, for a thread of its own.
     pub fn split(&self) -> Outcome<Connection> {
         Ok(Connection { stream: self.stream.try_clone()?, correlation_id: 0 })
@@ -39,7 +44,7 @@ impl Connection {
         frame.extend_from_slice(&request.key.to_be_bytes());
         frame.extend_from_slice(&request.version.to_be_bytes());
         frame.extend_from_slice(&self.correlation_id.to_be_bytes());
-        put_string(&mut frame, "bench");
+        put_string(&mut frame, "xtask");
         frame.extend_from_slice(&request.body);
         let len = i32::try_from(frame.len() - 4)?;
         frame[..4].copy_from_slice(&len.to_be_bytes());
@@ -89,6 +94,11 @@ pub struct Position {
 }
 
 impl Request {
+    /// A request of any kind.
+    pub fn new(key: i16, version: i16, body: Vec<u8>) -> Request {
+        Request { key, version, body }
+    }
+
     /// `CreateTopics` v4 for one topic with one replica.
     pub fn create_topic(name: &str, partitions: i32) -> Request {
         Request::create_topics(&[name.to_owned()], partitions)
@@ -160,11 +170,13 @@ impl Request {
     }
 }
 
-fn put_i32(out: &mut Vec<u8>, number: i32) {
+/// Appends an INT32.
+pub fn put_i32(out: &mut Vec<u8>, number: i32) {
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-fn put_string(out: &mut Vec<u8>, text: &str) {
+/// Appends a STRING.
+pub fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as i16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }
@@ -183,29 +195,47 @@ pub struct Fetched<'buffer> {
 }
 
 impl<'buffer> Answer<'buffer> {
-    fn take(&mut self, len: usize) -> Outcome<&'buffer [u8]> {
+    /// The next bytes.
+    pub fn take(&mut self, len: usize) -> Outcome<&'buffer [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(len).ok_or("an answer ends early")?;
         self.bytes = rest;
         Ok(taken)
     }
 
-    fn i16(&mut self) -> Outcome<i16> {
+    /// The next INT16.
+    pub fn i16(&mut self) -> Outcome<i16> {
         Ok(i16::from_be_bytes(self.take(2)?.try_into()?))
     }
 
-    fn i32(&mut self) -> Outcome<i32> {
+    /// The next INT32.
+    pub fn i32(&mut self) -> Outcome<i32> {
         Ok(i32::from_be_bytes(self.take(4)?.try_into()?))
     }
 
-    fn i64(&mut self) -> Outcome<i64> {
+    /// The next INT64.
+    pub fn i64(&mut self) -> Outcome<i64> {
         Ok(i64::from_be_bytes(self.take(8)?.try_into()?))
     }
 
-    fn string(&mut self) -> Outcome<&'buffer [u8]> {
+    /// The next STRING; nothing if it is null.
+    pub fn string(&mut self) -> Outcome<&'buffer [u8]> {
         match usize::try_from(self.i16()?) {
             Ok(len) => self.take(len),
             Err(_) => Ok(&[]),
         }
+    }
+
+    /// The next zigzag VARLONG.
+    pub fn varint(&mut self) -> Outcome<i64> {
+        let mut zigzag = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            zigzag |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+            }
+        }
+        Err("a varint does not end".into())
     }
 
     /// The base offset that a `Produce` v8 was given; fails on any error code.
@@ -293,33 +323,60 @@ impl<'buffer> Answer<'buffer> {
     }
 }
 
+/// Who wrote a batch and where it stands among the writer's batches for its partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence {
+    /// The identifier that `InitProducerId` gave, or -1.
+    pub producer_id: i64,
+    /// Its epoch, or -1.
+    pub producer_epoch: i16,
+    /// The sequence number of the first record, or -1.
+    pub base_sequence: i32,
+}
+
+impl Sequence {
+    /// A writer that is not idempotent.
+    pub const NONE: Sequence = Sequence { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
+}
+
 /// One v2 batch with `records` values of `value_len` bytes each, CRC included.
 pub fn batch(records: usize, value_len: usize, timestamp: i64) -> Vec<u8> {
-    let mut body = Vec::with_capacity(records * (value_len + 16));
     // Not all the same byte, so that nothing on the way can cheat.
     let mut seed = 0x9E37_79B9_7F4A_7C15u64;
-    for index in 0..records {
+    let mut value = || {
+        let next = |_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 56) as u8
+        };
+        (0..value_len).map(next).collect::<Vec<u8>>()
+    };
+    let values: Vec<Vec<u8>> = (0..records).map(|_| value()).collect();
+    batch_of(&values, timestamp, Sequence::NONE)
+}
+
+/// One v2 batch of these values, CRC included.
+pub fn batch_of(values: &[Vec<u8>], timestamp: i64, sequence: Sequence) -> Vec<u8> {
+    let mut body = Vec::with_capacity(values.iter().map(|it| it.len() + 16).sum());
+    for (index, value) in values.iter().enumerate() {
         let mut record = vec![0u8]; // attributes
         put_varint(&mut record, 0);
         put_varint(&mut record, index as i64);
         put_varint(&mut record, -1); // no key
-        put_varint(&mut record, value_len as i64);
-        for _ in 0..value_len {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            record.push((seed >> 56) as u8);
-        }
+        put_varint(&mut record, value.len() as i64);
+        record.extend_from_slice(value);
         put_varint(&mut record, 0); // headers
         put_varint(&mut body, record.len() as i64);
         body.extend_from_slice(&record);
     }
+    let records = values.len();
     let mut covered = Vec::with_capacity(40 + body.len());
     covered.extend_from_slice(&0i16.to_be_bytes());
     put_i32(&mut covered, records as i32 - 1);
     covered.extend_from_slice(&timestamp.to_be_bytes());
     covered.extend_from_slice(&timestamp.to_be_bytes());
-    covered.extend_from_slice(&(-1i64).to_be_bytes()); // producer id
-    covered.extend_from_slice(&(-1i16).to_be_bytes()); // producer epoch
-    put_i32(&mut covered, -1); // base sequence
+    covered.extend_from_slice(&sequence.producer_id.to_be_bytes());
+    covered.extend_from_slice(&sequence.producer_epoch.to_be_bytes());
+    put_i32(&mut covered, sequence.base_sequence);
     put_i32(&mut covered, records as i32);
     covered.extend_from_slice(&body);
     let mut batch = Vec::with_capacity(21 + covered.len());
@@ -330,6 +387,34 @@ pub fn batch(records: usize, value_len: usize, timestamp: i64) -> Vec<u8> {
     batch.extend_from_slice(&crc32c(&covered).to_be_bytes());
     batch.extend_from_slice(&covered);
     batch
+}
+
+/// The offset and value of each record in the whole batches of `records`; fails on bytes that are not what
+/// their checksum says, and on anything that this driver did not write so.
+pub fn values(mut records: &[u8]) -> Outcome<Vec<(i64, Vec<u8>)>> {
+    let mut all = Vec::new();
+    while let Some((base, count, len)) = batches(records).next() {
+        let (batch, rest) = records.split_at(len);
+        records = rest;
+        let sum = u32::from_be_bytes(batch[17..21].try_into()?);
+        if batch[16] != 2 || sum != crc32c(&batch[21..]) {
+            return Err(format!("the batch at offset {base} is damaged").into());
+        }
+        let mut body = Answer { bytes: &batch[61..] };
+        for index in 0..count {
+            body.varint()?; // length
+            body.take(1)?;
+            body.varint()?;
+            let delta = body.varint()?;
+            if delta != index || body.varint()? != -1 {
+                return Err(format!("the batch at offset {base} has a record of another writer").into());
+            }
+            let len = usize::try_from(body.varint()?)?;
+            all.push((base + delta, body.take(len)?.to_vec()));
+            body.varint()?;
+        }
+    }
+    Ok(all)
 }
 
 /// The base offset, number of records and length of each whole batch in `records`.
@@ -353,16 +438,24 @@ fn put_varint(out: &mut Vec<u8>, number: i64) {
     out.push(zigzag as u8);
 }
 
-/// CRC-32C, a bit at a time: batches are made once per run.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut crc = !0u32;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
+/// CRC-32C, a byte at a time.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0u32; 256];
+        let mut index = 0;
+        while index < 256 {
+            let mut crc = index as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                crc = (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
+                bit += 1;
+            }
+            table[index] = crc;
+            index += 1;
         }
-    }
-    !crc
+        table
+    };
+    !bytes.iter().fold(!0u32, |crc, byte| (crc >> 8) ^ TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize])
 }
 
 #[cfg(test)]
@@ -380,5 +473,15 @@ mod tests {
         let two = [one.clone(), one.clone(), one[..70].to_vec()].concat();
         let found: Vec<_> = batches(&two).collect();
         assert_eq!(found, [(0, 3, one.len()), (0, 3, one.len())]);
+    }
+
+    #[test]
+    fn values_are_read_back_and_damage_is_seen() {
+        let written = [vec![1; 300], vec![], vec![7]];
+        let mut batch = batch_of(&written, 5, Sequence::NONE);
+        let read = values(&batch).expect("a good batch");
+        assert_eq!(read, (0..).zip(written).collect::<Vec<_>>());
+        batch[100] ^= 4;
+        assert!(values(&batch).is_err());
     }
 }

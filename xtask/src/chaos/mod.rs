@@ -1,0 +1,61 @@
+//! `cargo xtask chaos`: kills, damages and abuses a real server, and counts what was lost.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `kill` | `kill -9` under idempotent load |
+//! | `producer`, `consumer`, `topics` | the load |
+//! | `history` | what the load says about the server, and its own tests |
+//! | `recovery` | how fast a killed server comes back |
+//! | `server` | the server's folder and process |
+//! | `requests` | the requests of the load |
+//! | `random` | what a seed decides |
+
+mod consumer;
+mod history;
+mod kill;
+mod producer;
+mod random;
+mod recovery;
+mod requests;
+mod server;
+mod topics;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::workspace::Outcome;
+
+/// What `cargo xtask chaos` takes.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Ends the server with `kill -9` again and again under load; nothing acknowledged may be lost.
+    Kill(kill::Arguments),
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Outcome {
+    match arguments.command {
+        Command::Kill(arguments) => kill::run(&arguments),
+    }
+}
+
+/// Where a run's randomness begins.
+#[derive(clap::Args)]
+struct Seed {
+    /// Repeats the decisions of an earlier run; another one every time if left out.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Seed {
+    fn value(&self) -> u64 {
+        self.seed.unwrap_or_else(|| {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |it| it.as_nanos() as u64)
+        })
+    }
+}
