@@ -28,6 +28,8 @@ struct Session {
     epoch: BrokerEpoch,
     /// When it was last heard from.
     contact: Option<Moment>,
+    /// Whether that is only a grace: it has not spoken to this controller yet.
+    unheard: bool,
     /// How far it had read the metadata log then.
     metadata: Option<Offset>,
     /// The offset of its registration record, if this controller wrote it.
@@ -49,7 +51,8 @@ impl Sessions {
         });
         for broker in image.cluster.brokers.values() {
             let contact = (!broker.fenced).then_some(at.now);
-            self.brokers.insert(broker.id, Session { epoch: broker.epoch, contact, ..Session::default() });
+            let session = Session { epoch: broker.epoch, contact, unheard: true, ..Session::default() };
+            self.brokers.insert(broker.id, session);
         }
     }
 
@@ -71,10 +74,13 @@ impl Sessions {
         let session = self.brokers.entry(broker).or_default();
         session.epoch = epoch;
         session.contact = Some(now);
+        session.unheard = false;
         session.metadata = Some(metadata);
     }
 
-    /// Whether a broker's session is alive, so that no other may take its id.
+    /// Whether a broker's session is alive, so that no other may take its id. The broker of this controller's own
+    /// node is not, before it has spoken: if it was another process, that one held the same directories and is
+    /// gone. (Apache Kafka makes a killed node wait for its own ghost's session to end.)
     pub(super) fn is_alive(
         &self,
         broker: NodeId,
@@ -83,6 +89,7 @@ impl Sessions {
         options: &Options,
     ) -> bool {
         let session = self.brokers.get(&broker).filter(|session| session.epoch == epoch);
+        let session = session.filter(|session| broker != options.node || !session.unheard);
         let contact = session.and_then(|session| session.contact);
         contact.is_some_and(|contact| now < contact + options.session_timeout)
     }

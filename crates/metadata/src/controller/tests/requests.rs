@@ -156,6 +156,25 @@ fn registrations_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_killed_node_does_not_wait_for_its_own_ghost() {
+    let before = Cluster::with_brokers(2, options());
+    let mut replay = Replay::new();
+    for record in &before.log {
+        replay.apply(&record.fact).expect("a possible record");
+    }
+    let mut cluster = Cluster::at(replay, before.log.len() as i64, options());
+    let refused = (ErrorCode::DuplicateBrokerRegistration as i16, BrokerEpoch(-1));
+    // Another node's broker may be alive; that of this node was this process's predecessor.
+    assert_eq!(cluster.register(2, 6, -1), refused);
+    assert_eq!(cluster.register(1, 5, -1).0, 0);
+    assert!(!cluster.heartbeat(1, |_| ()).is_fenced);
+    assert_eq!(cluster.register(1, 6, -1), refused);
+    // Silence ends either session as ever.
+    cluster.pass(Duration::from_secs(10));
+    assert_eq!((cluster.register(1, 6, -1).0, cluster.register(2, 6, -1).0), (0, 0));
+}
+
+#[test]
 fn a_broker_is_unfenced_once_it_knows_its_own_registration() {
     let mut cluster = Cluster::with_brokers(0, options());
     let (code, epoch) = cluster.register(1, 5, -1);
