@@ -2,7 +2,7 @@
 
 use crate::command::show;
 use crate::workspace::Outcome;
-use crate::{codegen, compat, tidy};
+use crate::{chaos, codegen, compat, tidy};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -22,6 +22,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     if !arguments.quick {
         show("cargo", &["build", "--locked", "--release", "-p", "ottla-cli"])?;
         compat::run(compat::Arguments::for_ci())?;
+        chaos::run(chaos::Arguments::for_ci())?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The workloads: each drives one running server and returns the figures it is about.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::load::process::{self, StallMeter};
-use crate::load::protocol::{Connection, Position, Request, batch, batches};
+use crate::load::protocol::{Connection, Position, Request, batch, batches, now_ms};
 use crate::workspace::Outcome;
 
 /// A server under measurement.
@@ -35,10 +35,6 @@ const IN_FLIGHT: usize = 5;
 
 fn figure(name: &'static str, value: f64) -> Figure {
     Figure { name, value }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as i64)
 }
 
 /// Makes a topic and waits until all its partitions have a leader.

@@ -1,10 +1,11 @@
 //! A consumer that follows partitions while the server is killed under it, and one that reads them at the end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::history::Value;
 use super::requests;
+use super::server::LIMIT;
 use crate::load::protocol::{Connection, values};
 use crate::workspace::Outcome;
 
@@ -66,11 +67,16 @@ impl Consumer {
     pub fn read_all(&mut self) -> Outcome {
         let mut connection = Connection::open(self.port)?;
         let mut buffer = Vec::new();
+        // A server that has just started may still be taking up its partitions.
+        let end = Instant::now() + LIMIT;
         for reading in &mut self.readings {
             loop {
                 match reading.advance(&mut connection, &mut buffer, 0)? {
                     Advance::To(high_watermark) if reading.position >= high_watermark => break,
                     Advance::To(_) => {}
+                    Advance::Refused(_) if Instant::now() < end => {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
                     Advance::Refused(code) => {
                         return Err(format!("{reading:?} cannot be read: error {code}").into());
                     }

@@ -34,6 +34,13 @@ pub struct Arguments {
     seed: Seed,
 }
 
+impl Arguments {
+    /// 20 rounds and a small recovery measurement.
+    pub fn for_ci() -> Arguments {
+        Arguments { rounds: 20, ci: true, recovery_mebibytes: 128, seed: Seed::default() }
+    }
+}
+
 const PRODUCERS: u8 = 4;
 /// Small segments and frequent checkpoints, so that kills fall among rolls and recovery points move.
 const SETTINGS: &str = "log.segment.bytes=1048576\nlog.index.size.max.bytes=65536\nlog.retention.ms=-1\n\

@@ -31,6 +31,13 @@ pub struct Arguments {
     command: Command,
 }
 
+impl Arguments {
+    /// What is run before a change lands.
+    pub fn for_ci() -> Arguments {
+        Arguments { command: Command::Kill(kill::Arguments::for_ci()) }
+    }
+}
+
 #[derive(clap::Subcommand)]
 enum Command {
     /// Ends the server with `kill -9` again and again under load; nothing acknowledged may be lost.
@@ -45,7 +52,7 @@ pub fn run(arguments: Arguments) -> Outcome {
 }
 
 /// Where a run's randomness begins.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 struct Seed {
     /// Repeats the decisions of an earlier run; another one every time if left out.
     #[arg(long)]

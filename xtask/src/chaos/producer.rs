@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::history::Value;
 use super::random::Random;
 use super::requests::{self, Produced};
-use crate::load::protocol::{Connection, Sequence, batch_of};
+use crate::load::protocol::{Connection, Sequence, batch_of, now_ms};
 use crate::workspace::Outcome;
 
 const IN_FLIGHT: usize = 5;
@@ -178,7 +178,7 @@ impl Producer {
                 (lane.sent..lane.sent + count).map(|it| Value::new(self.index, *index as u8, it)).collect();
             lane.sent += count;
             let bodies: Vec<Vec<u8>> = values.iter().map(|it| it.bytes()).collect();
-            let bytes = batch_of(&bodies, 1_760_000_000_000 + lane.sent as i64, sequence);
+            let bytes = batch_of(&bodies, now_ms(), sequence);
             lane.waiting.push_back(Pending { values, bytes, refusals: 0 });
         }
         let batches: Vec<_> = chosen
@@ -234,7 +234,12 @@ impl Lane {
                 self.refused += 1;
                 Ok(false)
             }
-            _ => Err(format!("{:?} was refused for good", batch.values)),
+            _ => {
+                let text = format!("{:?} was refused for good", batch.values);
+                // So that the next answer is taken for the next batch.
+                self.refused += 1;
+                Err(text)
+            }
         }
     }
 }

@@ -33,9 +33,4 @@ impl Random {
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
-
-    /// One of these.
-    pub fn pick<'all, T>(&mut self, all: &'all [T]) -> Option<&'all T> {
-        if all.is_empty() { None } else { all.get(self.below(all.len() as u64) as usize) }
-    }
 }

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::server::Server;
-use crate::load::protocol::{Connection, Request, batch};
+use super::requests;
+use super::server::{LIMIT, Server};
+use crate::load::protocol::{Connection, Request, batch, now_ms};
 use crate::workspace::Outcome;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -24,24 +25,31 @@ pub fn measure(binary: &Path, mebibytes: usize) -> Outcome {
     let mut connection = Connection::open(server.port())?;
     let mut buffer = Vec::new();
     connection.ask(&Request::create_topic("bulk", PARTITIONS), &mut buffer)?.created()?;
-    let one = batch(900, 1024, 1_760_000_000_000);
-    let requests: Vec<_> = (0..PARTITIONS).map(|it| Request::produce("bulk", it, -1, &one)).collect();
+    let one = batch(900, 1024, now_ms());
+    let produces: Vec<_> = (0..PARTITIONS).map(|it| Request::produce("bulk", it, -1, &one)).collect();
     let count = (mebibytes << 20) / one.len();
     for number in 0..count {
-        connection.ask(&requests[number % requests.len()], &mut buffer)?.produced()?;
+        connection.ask(&produces[number % produces.len()], &mut buffer)?.produced()?;
     }
     server.kill()?;
     let recovered = server.start()?;
     let mut connection = Connection::open(server.port())?;
     for partition in 0..PARTITIONS {
         let expected =
-            (count / requests.len() + usize::from((partition as usize) < count % requests.len())) * 900;
-        let request = super::requests::fetch("bulk", partition, 0, 0);
-        let (code, high_watermark, _) = super::requests::fetched(connection.ask(&request, &mut buffer)?)?;
-        if code != 0 || high_watermark != expected as i64 {
-            return Err(
-                format!("bulk-{partition}: error {code}, end {high_watermark}, not {expected}").into()
-            );
+            (count / produces.len() + usize::from((partition as usize) < count % produces.len())) * 900;
+        let request = requests::fetch("bulk", partition, 0, 0);
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let (code, high_watermark, _) = requests::fetched(connection.ask(&request, &mut buffer)?)?;
+            if code == 0 && high_watermark == expected as i64 {
+                break;
+            }
+            if code == 0 || Instant::now() > limit {
+                return Err(
+                    format!("bulk-{partition}: error {code}, end {high_watermark}, not {expected}").into()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
     server.stop()?;

@@ -83,11 +83,6 @@ impl Server {
         self.port
     }
 
-    /// The process, while it runs.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
-    }
-
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) -> Outcome {
         let log = File::options().create(true).append(true).open(self.output())?;
@@ -121,7 +116,11 @@ impl Server {
         self.spawn()?;
         match self.wait()? {
             Started::Ready(time) => Ok(time),
-            other => Err(format!("the server did not start ({other:?}):\n{}", self.last_words()).into()),
+            Started::Ended(status) => {
+                Err(format!("the server ended with {status} instead of starting:\n{}", self.last_words())
+                    .into())
+            }
+            Started::Hangs => Err(format!("the server did not start:\n{}", self.last_words()).into()),
         }
     }
 
@@ -168,14 +167,9 @@ impl Server {
         self.folder.join("server.out")
     }
 
-    /// Everything that the server printed since [`Self::forget_words`].
-    pub fn words(&self) -> String {
+    /// Everything that the server printed.
+    fn words(&self) -> String {
         std::fs::read(self.output()).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default()
-    }
-
-    /// Throws away what the server printed.
-    pub fn forget_words(&self) -> Outcome {
-        Ok(std::fs::write(self.output(), b"")?)
     }
 
     /// The last lines that the server printed.

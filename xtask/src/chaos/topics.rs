@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::random::Random;
 use super::requests;
-use crate::load::protocol::{Connection, Request, Sequence, batch_of};
+use crate::load::protocol::{Connection, Request, Sequence, batch_of, now_ms};
 use crate::workspace::Outcome;
 
 const KEY: &str = "segment.ms";
@@ -120,7 +120,7 @@ impl Changer {
         self.states.insert(name.clone(), vec![after.clone()]);
         if before.is_none() && after.is_some() {
             // So that there are logs to delete that have something in them.
-            let batch = batch_of(&[vec![1; 100]], 1_760_000_000_000, Sequence::NONE);
+            let batch = batch_of(&[vec![1; 100]], now_ms(), Sequence::NONE);
             connection.ask(&Request::produce(&name, 0, 1, &batch), &mut buffer)?;
         }
         Ok(())

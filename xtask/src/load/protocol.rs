@@ -5,7 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::workspace::Outcome;
 
@@ -321,6 +321,11 @@ impl<'buffer> Answer<'buffer> {
         }
         Ok(all)
     }
+}
+
+/// Milliseconds since 1970. A producer whose last batch is a day old is forgotten, so batches bear the true time.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as i64)
 }
 
 /// Who wrote a batch and where it stands among the writer's batches for its partition.
