@@ -1,9 +1,15 @@
 //! The program as people use it: a server, a first record, a stop, and the record is still there.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use ottla_wire::messages::list_offsets_request::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use ottla_wire::records::header::{RequestHeader, ResponseHeader};
+use ottla_wire::{Message, Reader, RequestMessage, Writer, request_header_version, response_header_version};
 
 const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
 
@@ -152,5 +158,45 @@ fn what_goes_wrong_is_told_with_what_to_do() {
     assert!(complaint(behind, 1).contains("the log ends at 0"));
     let keyless = server.run(&["produce", "orders", "-K", ":"], "no key\n");
     assert!(complaint(keyless, 1).contains("line 1: there is no \":\" between key and value"));
+    server.stop();
+}
+
+/// Sends a request in one version, as a client of any age does, and gives the answer.
+fn ask<Q: RequestMessage>(address: &str, version: i16, request: &Q) -> Q::Response {
+    let header = RequestHeader {
+        request_api_key: Q::KEY as i16,
+        request_api_version: version,
+        client_id: Some("test".into()),
+        ..RequestHeader::default()
+    };
+    let mut writer = Writer::with_capacity(256);
+    header.encode(&mut writer, request_header_version(Q::KEY, version)).unwrap();
+    request.encode(&mut writer, version).unwrap();
+    let frame = writer.into_bytes();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(&frame).unwrap();
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    let mut reader = Reader::new(answer.into());
+    ResponseHeader::decode(&mut reader, response_header_version(Q::KEY, version)).unwrap();
+    Q::Response::decode(&mut reader, version).unwrap()
+}
+
+#[test]
+fn old_clients_find_the_end_of_a_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), free_ports());
+    server.prints(&["produce", "orders"], "one\ntwo\n");
+    let partition = ListOffsetsPartition { timestamp: -1, ..ListOffsetsPartition::default() };
+    let topic = ListOffsetsTopic { name: "orders".into(), partitions: vec![partition], ..Default::default() };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    for version in ListOffsetsRequest::FIRST_VERSION..=ListOffsetsRequest::LAST_VERSION {
+        let answer = ask(&server.address, version, &request);
+        let found = &answer.topics[0].partitions[0];
+        assert_eq!((found.error_code, found.offset), (0, 2), "version {version}");
+    }
     server.stop();
 }

@@ -30,6 +30,10 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 const FIRST_VERSIONS: [(i64, i16); 4] =
     [(MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9), (EARLIEST_PENDING_UPLOAD, 11)];
 
+/// Which version first tells epochs: a message of an earlier one has no place for them.
+const FIRST_WITH_EPOCHS: i16 = 4;
+const NO_EPOCH: i32 = -1;
+
 const READ_COMMITTED: i8 = 1;
 const CONSUMER: i32 = -1;
 
@@ -90,7 +94,7 @@ fn answer(
                 error_code: error.code(),
                 timestamp: found.timestamp,
                 offset: found.offset,
-                leader_epoch: found.leader_epoch,
+                leader_epoch: if call.version < FIRST_WITH_EPOCHS { NO_EPOCH } else { found.leader_epoch },
                 ..Default::default()
             }
         });

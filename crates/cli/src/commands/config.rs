@@ -251,7 +251,7 @@ fn notes(entry: &ConfigEntry) -> String {
         ConfigSource::Topic => "topic",
         ConfigSource::DynamicBroker => "this broker",
         ConfigSource::DynamicDefaultBroker => "all brokers",
-        ConfigSource::StaticBroker => "file",
+        ConfigSource::StaticBroker => "start",
         ConfigSource::Default => "default",
         ConfigSource::DynamicBrokerLogger => "logger",
         ConfigSource::ClientMetrics => "subscription",
