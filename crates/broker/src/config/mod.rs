@@ -133,6 +133,8 @@ impl BrokerSettings {
         let server = ServerSettings::read(&effective)?;
         let Findings { listeners, warnings } = conflicts::check(&server, &effective)?;
         let topic_defaults = derived::topic_defaults(&server, &effective);
+        // Whatever a topic does not say itself must make a topic: it is relied on later.
+        derived::topic_settings(&topic_defaults, &Texts::new())?;
         let group_defaults = derived::group_defaults(&effective);
         Ok(BrokerSettings { layers, server, listeners, topic_defaults, group_defaults, warnings })
     }
