@@ -5,6 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use ottla_wire::messages::describe_cluster_request::DescribeClusterRequest;
+use ottla_wire::messages::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicData};
+use ottla_wire::messages::elect_leaders_request::ElectLeadersRequest;
 use ottla_wire::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -186,7 +189,7 @@ fn ask<Q: RequestMessage>(address: &str, version: i16, request: &Q) -> Q::Respon
 }
 
 #[test]
-fn old_clients_find_the_end_of_a_log() {
+fn clients_of_any_age_are_answered() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), free_ports());
     server.prints(&["produce", "orders"], "one\ntwo\n");
@@ -197,6 +200,24 @@ fn old_clients_find_the_end_of_a_log() {
         let answer = ask(&server.address, version, &request);
         let found = &answer.topics[0].partitions[0];
         assert_eq!((found.error_code, found.offset), (0, 2), "version {version}");
+    }
+    let topic = TopicData {
+        topic_name: "__cluster_metadata".into(),
+        partitions: vec![PartitionData::default()],
+        ..Default::default()
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
+    for version in DescribeQuorumRequest::FIRST_VERSION..=DescribeQuorumRequest::LAST_VERSION {
+        let answer = ask(&server.address, version, &request);
+        assert_eq!(answer.topics[0].partitions[0].leader_id, 1, "version {version}");
+    }
+    for version in DescribeClusterRequest::FIRST_VERSION..=DescribeClusterRequest::LAST_VERSION {
+        let answer = ask(&server.address, version, &DescribeClusterRequest::default());
+        assert_eq!(answer.brokers[0].broker_id, 1, "version {version}");
+    }
+    for version in ElectLeadersRequest::FIRST_VERSION..=ElectLeadersRequest::LAST_VERSION {
+        let request = ElectLeadersRequest { topic_partitions: None, timeout_ms: 1000, ..Default::default() };
+        assert_eq!(ask(&server.address, version, &request).error_code, 0, "version {version}");
     }
     server.stop();
 }

@@ -23,7 +23,9 @@ use ottla_wire::messages::create_topics_response::{CreatableTopicResult, CreateT
 use ottla_wire::messages::delete_topics_request::DeleteTopicsRequest;
 use ottla_wire::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use ottla_wire::messages::elect_leaders_request::ElectLeadersRequest;
-use ottla_wire::messages::elect_leaders_response::ElectLeadersResponse;
+use ottla_wire::messages::elect_leaders_response::{
+    ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
 use ottla_wire::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
 use ottla_wire::messages::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
 use ottla_wire::messages::unregister_broker_request::UnregisterBrokerRequest;
@@ -114,8 +116,19 @@ pub fn create_partitions(broker: &Arc<Broker>, call: Call, request: CreatePartit
 
 /// ElectLeaders.
 pub fn elect_leaders(broker: &Arc<Broker>, call: Call, request: ElectLeadersRequest) -> Answer {
-    forward(broker, call, Request::ElectLeaders(request), reply!(ElectLeaders), |call, code| {
-        call.respond(&ElectLeadersResponse { error_code: code.code(), ..Default::default() })
+    let asked = request.topic_partitions.clone().unwrap_or_default();
+    forward(broker, call, Request::ElectLeaders(request), reply!(ElectLeaders), move |call, code| {
+        let refused =
+            |partition_id| PartitionResult { partition_id, error_code: code.code(), ..Default::default() };
+        let results = asked.into_iter().map(|it| ReplicaElectionResult {
+            topic: it.topic,
+            partition_result: it.partitions.into_iter().map(refused).collect(),
+            ..Default::default()
+        });
+        // The first version has no place for an error of the whole.
+        let error_code = if call.version == 0 { 0 } else { code.code() };
+        let replica_election_results = results.collect();
+        call.respond(&ElectLeadersResponse { error_code, replica_election_results, ..Default::default() })
     })
 }
 
