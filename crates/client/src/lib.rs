@@ -18,6 +18,8 @@
 pub mod admin;
 mod cluster;
 mod error;
+#[cfg(test)]
+mod fake_broker;
 mod fetcher;
 mod options;
 mod producer;

@@ -275,7 +275,9 @@ impl Accumulator {
         drained: &mut Drained,
     ) {
         let Some(queue) = queue_of(&mut self.topics, partition) else { return };
-        let blocked = (queue.recovers || queue.has_gap) && !queue.under_way.is_empty();
+        // A broker knows as many batches of a partition again, whichever nodes they were sent to.
+        let most = if queue.recovers || queue.has_gap { 1 } else { self.rules.max_in_flight as usize };
+        let blocked = queue.under_way.len() >= most;
         let only = queue.waiting.len() == 1;
         let Some(head) = queue.waiting.front().filter(|_| !blocked) else { return };
         let lingers = if only && !hurry && head.order.0 >= self.flushed && head.attempts == 0 {
@@ -391,8 +393,9 @@ impl Accumulator {
         let mut batch = queue.under_way.remove(at);
         let error = match answer {
             Answer::Written(written) => {
-                if queue.under_way.is_empty() {
-                    queue.recovers = false;
+                // As long as an earlier batch waits, the broker must not forget it for later ones.
+                if queue.waiting.front().is_none_or(|it| it.order > order) {
+                    queue.recovers &= !queue.under_way.is_empty();
                 }
                 batch.tell(Ok(written));
                 answered(&mut self.unanswered, order);
