@@ -70,6 +70,8 @@ struct Queue {
     under_way: Vec<Batch>,
     identity: Option<Identity>,
     next_sequence: i32,
+    /// How many batches have left for the first time.
+    departed: u64,
     recovers: bool,
     /// Whether the sequences of this partition have a gap, so that it needs another epoch (KIP-360).
     has_gap: bool,
@@ -275,9 +277,8 @@ impl Accumulator {
         drained: &mut Drained,
     ) {
         let Some(queue) = queue_of(&mut self.topics, partition) else { return };
-        // A broker knows as many batches of a partition again, whichever nodes they were sent to.
         let most = if queue.recovers || queue.has_gap { 1 } else { self.rules.max_in_flight as usize };
-        let blocked = queue.under_way.len() >= most;
+        let blocked = queue.under_way.len() >= most || queue.is_far_ahead(self.rules.max_in_flight);
         let only = queue.waiting.len() == 1;
         let Some(head) = queue.waiting.front().filter(|_| !blocked) else { return };
         let lingers = if only && !hurry && head.order.0 >= self.flushed && head.attempts == 0 {
@@ -333,6 +334,7 @@ impl Accumulator {
         let sequence = match (queue.identity, batch.sequence) {
             (Some(now), Some((then, first))) if now == then => Some((then, first)),
             (Some(now), _) => {
+                batch.departure = None;
                 let first = queue.next_sequence;
                 queue.next_sequence = sequence_after(first, batch.count());
                 Some((now, first))
@@ -340,6 +342,10 @@ impl Accumulator {
             (None, _) => None,
         };
         batch.attempts += 1;
+        if batch.departure.is_none() {
+            batch.departure = Some(queue.departed);
+            queue.departed += 1;
+        }
         let topic_id = metadata.topic(&partition.topic).map_or(Uuid::ZERO, |it| it.id);
         match batch.seal(sequence) {
             Ok(bytes) => {
@@ -502,6 +508,17 @@ impl Accumulator {
     fn too_late(&self, cause: Option<Error>) -> Error {
         let limit = self.rules.delivery_timeout;
         Error::TimedOut { what: "delivering a record", limit, cause: cause.map(Arc::new) }
+    }
+}
+
+impl Queue {
+    /// Whether the next batch is new and must wait for older ones: a broker knows only the last few batches again,
+    /// and one that is not answered may be sent again. To count what is under way is not enough: between the two
+    /// there may be batches that were answered.
+    fn is_far_ahead(&self, most: u32) -> bool {
+        let oldest = self.under_way.iter().filter_map(|it| it.departure).min();
+        let is_new = self.waiting.front().is_some_and(|it| it.departure.is_none());
+        is_new && oldest.is_some_and(|oldest| self.departed - oldest >= u64::from(most))
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) outcome: Arc<Outcome>,
     /// Who it was sealed for, and its first sequence.
     pub(super) sequence: Option<(Identity, i32)>,
+    /// How many batches of the partition had left before it did for the first time.
+    pub(super) departure: Option<u64>,
     pub(super) attempts: u32,
     /// Before this it is not sent again.
     pub(super) retry_at: Moment,
@@ -83,6 +85,7 @@ impl Batch {
             created,
             outcome,
             sequence: None,
+            departure: None,
             attempts: 0,
             retry_at: Moment::default(),
             given_up: false,
@@ -163,6 +166,7 @@ impl Batch {
             created: self.created,
             outcome: self.outcome.clone(),
             sequence,
+            departure: None,
             attempts: self.attempts,
             retry_at: self.retry_at,
             given_up: self.given_up,

@@ -235,6 +235,23 @@ fn nothing_new_leaves_before_what_failed_is_written() {
 }
 
 #[test]
+fn no_batch_leaves_far_ahead_of_one_that_may_be_sent_again() {
+    let (mut accumulator, metadata) = accumulator();
+    (0..9).for_each(|_| add(&mut accumulator));
+    assert_eq!(leave(&mut accumulator, &metadata).len(), 5);
+    for failed in [0, 1] {
+        told(&mut accumulator, failed, Err(ErrorCode::NotEnoughReplicasAfterAppend));
+    }
+    (2..5).for_each(|number| told(&mut accumulator, number, Ok(number as i64)));
+    assert_eq!(leave(&mut accumulator, &metadata), [(0, 0, 0)]);
+    told(&mut accumulator, 0, Ok(0));
+    // The broker knows five batches: 1 to 5.
+    assert_eq!(leave(&mut accumulator, &metadata), [(1, 0, 1), (5, 0, 5)]);
+    told(&mut accumulator, 1, Ok(1));
+    assert_eq!(leave(&mut accumulator, &metadata), [(6, 0, 6), (7, 0, 7), (8, 0, 8)]);
+}
+
+#[test]
 fn a_gap_in_the_sequences_is_left_behind_with_another_epoch() {
     let (mut accumulator, metadata) = accumulator();
     (0..4).for_each(|_| add(&mut accumulator));
