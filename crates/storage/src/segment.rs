@@ -1,5 +1,6 @@
 //! One segment of a log: a `.log` file and its indexes, found, checked and repaired.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,9 +31,30 @@ pub(crate) struct Segment {
     /// The highest timestamp and the last offset of its batch; `None` until somebody looked.
     largest: Mutex<Option<(Timestamp, Offset)>>,
     checked: Checked,
+    /// The last few batches that were appended: where readers of the tail go on.
+    newest: Mutex<VecDeque<Place>>,
     /// Whether it was told that records are missing between its end and the next segment.
     hole_told: AtomicBool,
 }
+
+/// Where a batch is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) positions: Range<u32>,
+    pub(crate) offsets: Range<Offset>,
+}
+
+impl From<&BatchAt> for Place {
+    fn from(batch: &BatchAt) -> Place {
+        Place {
+            positions: batch.position..batch.end_position(),
+            offsets: batch.base_offset..batch.end_offset(),
+        }
+    }
+}
+
+/// How many of the newest batches are found without a look at the file.
+const NEWEST_MAX: usize = 8;
 
 /// Decides which batches get an index entry: those that begin more than the interval after the last that got one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -100,6 +122,7 @@ impl Segment {
             transactions: Mutex::default(),
             largest: Mutex::new(Some((Timestamp::NONE, base))),
             checked: Checked::default(),
+            newest: Mutex::default(),
             hole_told: AtomicBool::new(false),
         }
     }
@@ -148,6 +171,12 @@ impl Segment {
     ) -> Result<(), StorageError> {
         self.index(files, batch, indexed)?;
         self.checked.add(batch.position..batch.end_position());
+        let mut newest = self.newest.lock();
+        if newest.len() == NEWEST_MAX {
+            newest.pop_front();
+        }
+        newest.push_back(Place::from(batch));
+        drop(newest);
         self.len.store(batch.end_position(), Ordering::Release);
         Ok(())
     }
@@ -229,6 +258,17 @@ impl Segment {
         Ok(largest)
     }
 
+    /// Where the first batch is whose last offset is `offset` or higher.
+    pub(crate) fn place_of(&self, files: &LogFiles, offset: Offset) -> Result<Option<Place>, StorageError> {
+        {
+            let newest = self.newest.lock();
+            if newest.front().is_some_and(|first| first.offsets.start <= offset) {
+                return Ok(newest.iter().find(|place| place.offsets.end > offset).cloned());
+            }
+        }
+        Ok(self.find(files, offset)?.as_ref().map(Place::from))
+    }
+
     /// The first batch whose last offset is `offset` or higher.
     pub(crate) fn find(&self, files: &LogFiles, offset: Offset) -> Result<Option<BatchAt>, StorageError> {
         self.repairing(files, || self.find_by_index(files, offset))
@@ -284,9 +324,10 @@ impl Segment {
         files: &LogFiles,
         mut read: impl FnMut() -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        let log = files.path_of(self.log_name());
         match read() {
-            Err(StorageError::Corrupt { path, position, reason }) if path != log => {
+            Err(StorageError::Corrupt { path, position, reason })
+                if path != files.path_of(self.log_name()) =>
+            {
                 tracing::warn!(path = %path.display(), position, reason, "index is damaged, making it anew");
                 self.rebuild_indexes(files)?;
                 read()
@@ -448,6 +489,7 @@ impl Segment {
         let first_cut = self.relative(batch.base_offset.max(self.base));
         self.len.store(batch.position, Ordering::Release);
         self.checked.cut(batch.position);
+        self.newest.lock().clear();
         self.offsets
             .truncate(files, |entry| entry.relative_offset < first_cut && entry.position < batch.position)?;
         self.times.truncate(files, |entry| entry.relative_offset < first_cut)?;

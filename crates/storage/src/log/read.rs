@@ -242,28 +242,29 @@ impl Log {
         oversize: FirstBatch,
     ) -> Result<Option<Part>, StorageError> {
         let (files, segment) = (&self.files, &view.segments[at]);
-        let Some(start) = segment.find(files, from)? else { return Ok(None) };
+        let Some(start) = segment.place_of(files, from)? else { return Ok(None) };
         let (stop, stop_offset) = if limit >= view.end_of(at) {
             (view.len_of(at), view.end_of(at))
         } else {
-            match segment.find(files, limit)? {
-                Some(batch) => (batch.position, limit.min(batch.base_offset)),
+            match segment.place_of(files, limit)? {
+                Some(batch) => (batch.positions.start, limit.min(batch.offsets.start)),
                 None => (view.len_of(at), view.end_of(at)),
             }
         };
-        if start.position >= stop {
+        let begin = start.positions.start;
+        if begin >= stop {
             return Ok(None);
         }
-        let (end, end_offset) = if stop - start.position <= wanted {
+        let (end, end_offset) = if stop - begin <= wanted {
             (stop, stop_offset)
         } else {
-            match segment.last_end_within(files, start.position, start.position.saturating_add(wanted))? {
+            match segment.last_end_within(files, begin, begin.saturating_add(wanted))? {
                 Some(last) => (last.end_position(), last.end_offset()),
-                None if oversize == FirstBatch::Whole => (start.end_position(), start.end_offset()),
+                None if oversize == FirstBatch::Whole => (start.positions.end, start.offsets.end),
                 None => return Ok(None),
             }
         };
-        let positions = start.position..end;
+        let positions = begin..end;
         segment.check(files, positions.clone(), view.end_of(at))?;
         Ok(Some(Part { file: segment.log(files)?, positions, end: end_offset }))
     }

@@ -1,6 +1,7 @@
 //! A log in use, on a simulated disk.
 
 use ottla_base::{ErrorCode, Offset, Timestamp};
+use ottla_host::disk::Open;
 
 use crate::test_fixture::{
     OPTIONS, TIME, World, append, batch, end_transaction, produced, read_all, read_bytes,
@@ -52,6 +53,28 @@ fn what_is_appended_is_read() {
         let error = log.read(&view, &request(outside)).unwrap_err();
         assert_eq!(error.error_code(), ErrorCode::OffsetOutOfRange);
     }
+}
+
+#[test]
+fn readers_of_the_tail_find_their_place_without_a_look_at_the_file() {
+    let world = World::new(1);
+    let log = world.open(LastShutdown::Unclean);
+    fill(&log, 20);
+    let view = log.view();
+    // Whoever looked would find no batch.
+    let file = world.host.disk().open(log.path().join("00000000000000000000.log"), Open::Write).unwrap();
+    file.write_all_at(&vec![0; view.size() as usize], 0).unwrap();
+    let read = |from| {
+        let limit = ReadLimit::HighWatermark;
+        let request =
+            ReadRequest { from: Offset(from), max_bytes: u32::MAX, limit, first_batch: FirstBatch::Whole };
+        log.read(&view, &request)
+    };
+    for from in 24..40 {
+        assert!(read(from).unwrap().bytes > 0, "from {from}");
+    }
+    assert_eq!(read(40).unwrap().bytes, 0);
+    assert!(read(23).is_err());
 }
 
 #[test]
