@@ -4,9 +4,15 @@ use ottla_base::{ErrorCode, Str, Uuid};
 use ottla_metadata::{Image, Partition};
 use ottla_net::Response;
 use ottla_wire::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
-use ottla_wire::{EncodeError, Writer};
+use ottla_wire::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
+    DescribeTopicPartitionsResponsePartitionView, DescribeTopicPartitionsResponseTopic,
+    DescribeTopicPartitionsResponseTopicView, DescribeTopicPartitionsResponseView,
+};
+use ottla_wire::{EncodeAs, EncodeError, Writer};
 
-use super::metadata::{leader_for, offline_replicas, write_nodes};
+use super::counted::Counted;
+use super::metadata::{leader_for, numbers, offline_replicas};
 use crate::authorized_operations;
 use crate::broker::Broker;
 use crate::call::Call;
@@ -18,12 +24,6 @@ struct Part {
     id: Uuid,
     partitions: std::ops::Range<i32>,
     code: ErrorCode,
-}
-
-/// Where the next page begins.
-struct Cursor {
-    name: Str,
-    partition: i32,
 }
 
 /// Describes topics in the order of their names, up to a number of partitions.
@@ -39,7 +39,9 @@ pub fn describe_topic_partitions(
     };
     let partitions: i32 = parts.iter().map(|it| it.partitions.len() as i32).sum();
     let capacity = 128 + 64 * parts.len() + 64 * usize::try_from(partitions).unwrap_or(0);
-    match call.encode(capacity, |writer| write(writer, &image, &call, &parts, next.as_ref())) {
+    let listener = &*call.listener.name;
+    let page = Page { image: &image, listener, parts: &parts, next: next.as_ref() };
+    match call.encode(capacity, |writer| page.encode_as(writer, call.version)) {
         Ok(writer) => Response::bytes(writer.into_bytes()),
         Err(error) => call.unwritable(&error),
     }
@@ -84,71 +86,92 @@ fn page(
             continue;
         };
         if left == 0 {
-            return Ok((parts, Some(Cursor { name, partition: 0 })));
+            return Ok((parts, Some(Cursor { topic_name: name, ..Default::default() })));
         }
         let end = found.partition_count.min(first.saturating_add(left));
         left -= (end - first).max(0);
         let partitions = first.min(end)..end;
         parts.push(Part { name: name.clone(), id: found.id, partitions, code: ErrorCode::None });
         if end < found.partition_count {
-            return Ok((parts, Some(Cursor { name, partition: end })));
+            return Ok((
+                parts,
+                Some(Cursor { topic_name: name, partition_index: end, ..Default::default() }),
+            ));
         }
     }
     Ok((parts, None))
 }
 
-fn write(
-    writer: &mut Writer,
-    image: &Image,
-    call: &Call,
-    parts: &[Part],
-    next: Option<&Cursor>,
-) -> Result<(), EncodeError> {
-    writer.i32(0); // throttle time
-    writer.array(true, parts, |writer, part| {
-        writer.i16(part.code.code());
-        writer.nullable_string(true, Some(&part.name))?;
-        writer.uuid(part.id);
-        writer.bool(topic::is_internal(&part.name));
-        let found = part
-            .partitions
-            .clone()
-            .filter_map(|index| Some((index, image.topics.partition(part.id, index.into())?)));
-        let found: Vec<_> = found.collect();
-        writer.array(true, &found, |writer, (index, partition)| {
-            write_partition(writer, image, &call.listener.name, *index, partition)
-        })?;
-        writer.i32(authorized_operations::TOPIC);
-        writer.tagged_field_count(0)
-    })?;
-    match next {
-        None => writer.absent(),
-        Some(cursor) => {
-            writer.present();
-            writer.string(true, &cursor.name)?;
-            writer.i32(cursor.partition);
-            writer.tagged_field_count(0)?;
-        }
-    }
-    writer.tagged_field_count(0)
+/// What a page is written from.
+struct Page<'a> {
+    image: &'a Image,
+    listener: &'a str,
+    parts: &'a [Part],
+    next: Option<&'a Cursor>,
 }
 
-fn write_partition(
-    writer: &mut Writer,
-    image: &Image,
-    listener: &str,
+impl EncodeAs<DescribeTopicPartitionsResponse> for Page<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let Page { image, listener, parts, next } = self;
+        DescribeTopicPartitionsResponseView {
+            throttle_time_ms: 0,
+            topics: parts.iter().map(|part| DescribedTopic { part, image, listener }),
+            next_cursor: next,
+            unknown_tagged_fields: &[],
+        }
+        .encode_as(writer, version)
+    }
+}
+
+struct DescribedTopic<'a> {
+    part: &'a Part,
+    image: &'a Image,
+    listener: &'a str,
+}
+
+impl EncodeAs<DescribeTopicPartitionsResponseTopic> for DescribedTopic<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let DescribedTopic { part, image, listener } = self;
+        let partitions = part.partitions.clone().filter_map(|index| {
+            let partition = image.topics.partition(part.id, index.into())?;
+            Some(DescribedPartition { index, partition, image, listener })
+        });
+        DescribeTopicPartitionsResponseTopicView {
+            error_code: part.code.code(),
+            name: Some(&part.name),
+            topic_id: part.id,
+            is_internal: topic::is_internal(&part.name),
+            partitions: Counted::twice(partitions),
+            topic_authorized_operations: authorized_operations::TOPIC,
+            unknown_tagged_fields: &[],
+        }
+        .encode_as(writer, version)
+    }
+}
+
+struct DescribedPartition<'a> {
     index: i32,
-    partition: &Partition,
-) -> Result<(), EncodeError> {
-    let (code, leader) = leader_for(image, partition, listener, true);
-    writer.i16(code.code());
-    writer.i32(index);
-    writer.i32(leader.get());
-    writer.i32(partition.leader_epoch.get());
-    write_nodes(writer, true, partition.replicas.iter().copied())?;
-    write_nodes(writer, true, partition.isr.iter().copied())?;
-    write_nodes(writer, true, partition.elr.iter().copied())?;
-    write_nodes(writer, true, partition.last_known_elr.iter().copied())?;
-    write_nodes(writer, true, offline_replicas(image, partition, listener))?;
-    writer.tagged_field_count(0)
+    partition: &'a Partition,
+    image: &'a Image,
+    listener: &'a str,
+}
+
+impl EncodeAs<DescribeTopicPartitionsResponsePartition> for DescribedPartition<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let DescribedPartition { index, partition, image, listener } = self;
+        let (code, leader) = leader_for(image, partition, listener, true);
+        DescribeTopicPartitionsResponsePartitionView {
+            error_code: code.code(),
+            partition_index: index,
+            leader_id: leader.get(),
+            leader_epoch: partition.leader_epoch.get(),
+            replica_nodes: numbers(&partition.replicas),
+            isr_nodes: numbers(&partition.isr),
+            eligible_leader_replicas: Some(numbers(&partition.elr)),
+            last_known_elr: Some(numbers(&partition.last_known_elr)),
+            offline_replicas: offline_replicas(image, partition, listener),
+            unknown_tagged_fields: &[],
+        }
+        .encode_as(writer, version)
+    }
 }

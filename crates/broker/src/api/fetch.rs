@@ -207,7 +207,7 @@ impl Fetching {
                 records_len: answer.records_len as usize,
                 high_watermark: answer.high_watermark,
                 log_start_offset: answer.log_start_offset,
-                has_more: answer.diverging.is_some(),
+                has_more: answer.is_diverging(),
             };
             session.answer(&answer.key, answered) || !incremental
         });
@@ -242,7 +242,7 @@ fn read(plan: &[Planned], terms: &Terms) -> Read {
             Ok(partition) => read_partition(planned, partition, terms, read.bytes),
             Err(code) => PartitionAnswer::refused(planned.key.clone(), *code),
         };
-        read.urgent |= !answer.code.is_none() || answer.diverging.is_some();
+        read.urgent |= !answer.code.is_none() || answer.is_diverging();
         read.bytes += answer.records_len;
         read.answers.push(answer);
     }
@@ -271,7 +271,7 @@ fn read_partition(
         match partition.divergence(wanted.last_fetched_epoch, wanted.fetch_offset) {
             Ok(None) => {}
             Ok(Some(diverging)) => {
-                answer.diverging = Some(diverging);
+                answer.diverging = diverging;
                 return answer;
             }
             Err(code) => {

@@ -6,17 +6,26 @@
 
 use std::sync::Arc;
 
-use ottla_base::{ErrorCode, NodeId, Str, Uuid, validate_topic_name};
+use ottla_base::{ErrorCode, NodeId, PartitionIndex, Str, Uuid, validate_topic_name};
 use ottla_metadata::{Image, Partition, Topic};
 use ottla_net::{Answer, Response};
 use ottla_wire::messages::metadata_request::MetadataRequest;
-use ottla_wire::messages::metadata_response::MetadataResponse;
-use ottla_wire::{EncodeError, Writer};
+use ottla_wire::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponsePartitionView,
+    MetadataResponseTopic, MetadataResponseTopicView, MetadataResponseView,
+};
+use ottla_wire::{EncodeAs, EncodeError, Writer};
 
+use super::counted::Counted;
 use crate::authorized_operations::{self, NOT_ASKED};
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::{auto_create, topic};
+
+/// The first version that tells a leader without the caller's listener from one that is not there (KIP-110).
+const FIRST_VERSION_WITH_MISSING_LISTENERS: i16 = 6;
+/// The first version in which a topic may be named by its id alone (KIP-516).
+const FIRST_VERSION_WITHOUT_NAMES: i16 = 12;
 
 /// A topic as it is answered.
 enum Found {
@@ -28,10 +37,10 @@ enum Found {
 pub fn metadata(broker: &Arc<Broker>, call: Call, request: MetadataRequest) -> Answer {
     let image = broker.image.load_full();
     let named = request.topics.iter().flatten();
-    if call.version < 12 && named.clone().any(|it| it.name.is_none() || !it.topic_id.is_zero()) {
-        let refused = MetadataResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() };
-        // Only version 13 can say so; before, the connection is closed as Kafka closes it.
-        return if call.version >= 13 { call.respond(&refused).into() } else { Response::close().into() };
+    if call.version < FIRST_VERSION_WITHOUT_NAMES
+        && named.clone().any(|it| it.name.is_none() || !it.topic_id.is_zero())
+    {
+        return call.respond(&refuse_all(&request, ErrorCode::InvalidRequest)).into();
     }
     let all = match &request.topics {
         None => true,
@@ -56,8 +65,25 @@ pub fn metadata(broker: &Arc<Broker>, call: Call, request: MetadataRequest) -> A
     if !missing.is_empty() {
         auto_create::request(broker, missing);
     }
-    let answer = MetadataAnswer { broker, call: &call, image: &image, found: &found, request: &request };
+    let answer = MetadataAnswer {
+        node_id: broker.node_id,
+        cluster_id: &broker.cluster_id,
+        call: &call,
+        image: &image,
+        found: &found,
+        request: &request,
+    };
     answer.respond().into()
+}
+
+fn refuse_all(request: &MetadataRequest, code: ErrorCode) -> MetadataResponse {
+    let topics = request.topics.iter().flatten().map(|it| MetadataResponseTopic {
+        error_code: code.code(),
+        name: Some(it.name.clone().unwrap_or_default()),
+        topic_id: it.topic_id,
+        ..Default::default()
+    });
+    MetadataResponse { topics: topics.collect(), ..Default::default() }
 }
 
 fn find_by_id(image: &Image, id: Uuid) -> Found {
@@ -83,8 +109,11 @@ fn find_by_name(image: &Image, name: &Str, may_create: bool, missing: &mut Vec<S
     Found::Refused { name: Some(name.clone()), id: Uuid::ZERO, code }
 }
 
+/// What an answer is written from.
+#[derive(Clone, Copy)]
 struct MetadataAnswer<'a> {
-    broker: &'a Broker,
+    node_id: NodeId,
+    cluster_id: &'a str,
     call: &'a Call,
     image: &'a Image,
     found: &'a [Found],
@@ -105,108 +134,109 @@ impl MetadataAnswer<'_> {
     }
 
     fn write(&self, writer: &mut Writer) -> Result<(), EncodeError> {
-        let version = self.call.version;
-        let flexible = version >= 9;
-        if version >= 3 {
-            writer.i32(0); // throttle time
+        let operations = match self.request.include_cluster_authorized_operations {
+            true => authorized_operations::CLUSTER,
+            false => NOT_ASKED,
+        };
+        MetadataResponseView {
+            throttle_time_ms: 0,
+            brokers: Counted::new(self.brokers(), self.brokers().count()),
+            cluster_id: Some(self.cluster_id),
+            controller_id: self.any_active_broker().get(),
+            topics: self.found.iter().map(|found| AnsweredTopic { found, answer: self }),
+            cluster_authorized_operations: operations,
+            error_code: ErrorCode::None.code(),
+            unknown_tagged_fields: &[],
         }
-        self.write_brokers(writer, flexible)?;
-        if version >= 2 {
-            writer.nullable_string(flexible, Some(&self.broker.cluster_id))?;
-        }
-        if version >= 1 {
-            writer.i32(self.any_active_broker().get());
-        }
-        writer.array(flexible, self.found, |writer, found| self.write_topic(writer, found, flexible))?;
-        if (8..=10).contains(&version) {
-            let asked = self.request.include_cluster_authorized_operations;
-            writer.i32(if asked { authorized_operations::CLUSTER } else { NOT_ASKED });
-        }
-        if version >= 13 {
-            writer.i16(ErrorCode::None.code());
-        }
-        if flexible {
-            writer.tagged_field_count(0)?;
-        }
-        Ok(())
+        .encode_as(writer, self.call.version)
     }
 
     /// Kafka names any active broker: clients send what is meant for the controller there, and it is forwarded.
     fn any_active_broker(&self) -> NodeId {
         let mut active = self.image.cluster.brokers.values().filter(|it| it.is_active());
-        let own = self.image.cluster.is_active(self.broker.node_id);
-        if own { self.broker.node_id } else { active.next().map_or(NodeId::NONE, |it| it.id) }
+        let own = self.image.cluster.is_active(self.node_id);
+        if own { self.node_id } else { active.next().map_or(NodeId::NONE, |it| it.id) }
     }
 
-    fn write_brokers(&self, writer: &mut Writer, flexible: bool) -> Result<(), EncodeError> {
-        let listener = &self.call.listener.name;
+    fn brokers(&self) -> impl Iterator<Item = MetadataResponseBroker> {
         let active = self.image.cluster.brokers.values().filter(|it| it.is_active());
-        let reachable: Vec<_> = active.filter_map(|it| Some((it, it.listener(listener)?))).collect();
-        writer.array(flexible, &reachable, |writer, (broker, listener)| {
-            writer.i32(broker.id.get());
-            writer.string(flexible, &listener.host)?;
-            writer.i32(i32::from(listener.port));
-            if self.call.version >= 1 {
-                writer.nullable_string(flexible, broker.rack.as_deref())?;
-            }
-            if flexible { writer.tagged_field_count(0) } else { Ok(()) }
+        active.filter_map(|broker| {
+            let listener = broker.listener(&self.call.listener.name)?;
+            Some(MetadataResponseBroker {
+                node_id: broker.id.get(),
+                host: listener.host.clone(),
+                port: i32::from(listener.port),
+                rack: broker.rack.clone(),
+                ..Default::default()
+            })
         })
     }
+}
 
-    fn write_topic(&self, writer: &mut Writer, found: &Found, flexible: bool) -> Result<(), EncodeError> {
-        let version = self.call.version;
-        let (code, name, id, topic) = match found {
-            Found::Known(topic) => (ErrorCode::None, Some(&topic.name), topic.id, Some(topic)),
-            Found::Refused { name, id, code } => (*code, name.as_ref(), *id, None),
+/// A topic of an answer.
+struct AnsweredTopic<'a> {
+    found: &'a Found,
+    answer: &'a MetadataAnswer<'a>,
+}
+
+impl EncodeAs<MetadataResponseTopic> for AnsweredTopic<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let MetadataAnswer { image, call, request, .. } = *self.answer;
+        let (code, name, id) = match self.found {
+            Found::Known(topic) => (ErrorCode::None, Some(&topic.name), topic.id),
+            Found::Refused { name, id, code } => (*code, name.as_ref(), *id),
         };
-        writer.i16(code.code());
-        match name {
-            None if version < 12 => writer.string(flexible, "")?,
-            name => writer.nullable_string(flexible, name.map(Str::as_str))?,
+        let len = match self.found {
+            Found::Known(_) => image.topics.partitions(id).count(),
+            Found::Refused { .. } => 0,
+        };
+        let partitions = image.topics.partitions(id).take(len).map(|(index, partition)| AnsweredPartition {
+            index,
+            partition,
+            image,
+            listener: &call.listener.name,
+        });
+        let operations = match request.include_topic_authorized_operations {
+            true => authorized_operations::TOPIC,
+            false => NOT_ASKED,
+        };
+        MetadataResponseTopicView {
+            error_code: code.code(),
+            name: name.map(Str::as_str).or((version < FIRST_VERSION_WITHOUT_NAMES).then_some("")),
+            topic_id: id,
+            is_internal: name.is_some_and(|it| topic::is_internal(it)),
+            partitions: Counted::new(partitions, len),
+            topic_authorized_operations: operations,
+            unknown_tagged_fields: &[],
         }
-        if version >= 10 {
-            writer.uuid(id);
-        }
-        if version >= 1 {
-            writer.bool(name.is_some_and(|it| topic::is_internal(it)));
-        }
-        match topic {
-            None => writer.array_len(flexible, 0)?,
-            Some(topic) => {
-                writer.array_len(flexible, self.image.topics.partitions(topic.id).count())?;
-                for (index, partition) in self.image.topics.partitions(topic.id) {
-                    self.write_partition(writer, index.get(), partition, flexible)?;
-                }
-            }
-        }
-        if version >= 8 {
-            let asked = self.request.include_topic_authorized_operations;
-            writer.i32(if asked { authorized_operations::TOPIC } else { NOT_ASKED });
-        }
-        if flexible { writer.tagged_field_count(0) } else { Ok(()) }
+        .encode_as(writer, version)
     }
+}
 
-    fn write_partition(
-        &self,
-        writer: &mut Writer,
-        index: i32,
-        partition: &Partition,
-        flexible: bool,
-    ) -> Result<(), EncodeError> {
-        let version = self.call.version;
-        let (code, leader) = leader_for(self.image, partition, &self.call.listener.name, version >= 6);
-        writer.i16(code.code());
-        writer.i32(index);
-        writer.i32(leader.get());
-        if version >= 7 {
-            writer.i32(partition.leader_epoch.get());
+/// A partition of an answer.
+struct AnsweredPartition<'a> {
+    index: PartitionIndex,
+    partition: &'a Partition,
+    image: &'a Image,
+    listener: &'a str,
+}
+
+impl EncodeAs<MetadataResponsePartition> for AnsweredPartition<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let AnsweredPartition { index, partition, image, listener } = self;
+        let tells_missing_listeners = version >= FIRST_VERSION_WITH_MISSING_LISTENERS;
+        let (code, leader) = leader_for(image, partition, listener, tells_missing_listeners);
+        MetadataResponsePartitionView {
+            error_code: code.code(),
+            partition_index: index.get(),
+            leader_id: leader.get(),
+            leader_epoch: partition.leader_epoch.get(),
+            replica_nodes: numbers(&partition.replicas),
+            isr_nodes: numbers(&partition.isr),
+            offline_replicas: offline_replicas(image, partition, listener),
+            unknown_tagged_fields: &[],
         }
-        write_nodes(writer, flexible, partition.replicas.iter().copied())?;
-        write_nodes(writer, flexible, partition.isr.iter().copied())?;
-        if version >= 5 {
-            write_nodes(writer, flexible, offline_replicas(self.image, partition, &self.call.listener.name))?;
-        }
-        if flexible { writer.tagged_field_count(0) } else { Ok(()) }
+        .encode_as(writer, version)
     }
 }
 
@@ -227,25 +257,25 @@ pub(super) fn leader_for(
 }
 
 /// The replicas on brokers that are gone, fenced, without the listener, or whose directory is offline.
-pub(super) fn offline_replicas(image: &Image, partition: &Partition, listener: &str) -> Vec<NodeId> {
-    let is_offline = |replica: &NodeId| {
+pub(super) fn offline_replicas<'a>(
+    image: &'a Image,
+    partition: &'a Partition,
+    listener: &'a str,
+) -> impl ExactSizeIterator<Item = i32> + 'a {
+    let is_offline = move |replica: &NodeId| {
         let Some(broker) = image.cluster.broker(*replica) else { return true };
         let directory = partition.directory_of(*replica);
         !broker.is_active()
             || broker.listener(listener).is_none()
             || directory.is_some_and(|it| !broker.has_online_directory(it))
     };
-    partition.replicas.iter().copied().filter(is_offline).collect()
+    Counted::twice(partition.replicas.iter().copied().filter(is_offline).map(NodeId::get))
 }
 
-/// Writes a list of node ids.
-pub(super) fn write_nodes(
-    writer: &mut Writer,
-    flexible: bool,
-    nodes: impl IntoIterator<Item = NodeId, IntoIter: ExactSizeIterator>,
-) -> Result<(), EncodeError> {
-    let nodes = nodes.into_iter();
-    writer.array_len(flexible, nodes.len())?;
-    nodes.for_each(|it| writer.i32(it.get()));
-    Ok(())
+/// Nodes as the wire has them.
+pub(super) fn numbers(nodes: &[NodeId]) -> impl ExactSizeIterator<Item = i32> + '_ {
+    nodes.iter().map(|it| it.get())
 }
+
+#[cfg(test)]
+mod tests;

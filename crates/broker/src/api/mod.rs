@@ -2,6 +2,7 @@
 
 pub mod alter_configs;
 pub mod api_versions;
+mod counted;
 pub mod delete_records;
 pub mod describe_cluster;
 pub mod describe_configs;
@@ -11,6 +12,7 @@ pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod forward;
 pub mod init_producer_id;
+mod leader_hint;
 pub mod list_config_resources;
 pub mod list_offsets;
 pub mod metadata;

@@ -14,6 +14,7 @@ use ottla_wire::messages::produce_response::{
     TopicProduceResponse,
 };
 
+use super::leader_hint;
 use crate::broker::{Broker, ResolvedTopic};
 use crate::call::Call;
 use crate::partition::{Acknowledgement, Partition, ProduceError};
@@ -236,13 +237,10 @@ fn refused_answer(
     if call.version >= FIRST_VERSION_WITH_LEADER_HINTS
         && code == ErrorCode::NotLeaderOrFollower
         && let Ok((topic_id, ..)) = topic
-        && let Some(partition) = broker.image.load().topics.partition(*topic_id, index.into())
+        && let Some((leader, epoch)) = leader_hint::leader(broker, *topic_id, index)
     {
-        answer.current_leader = LeaderIdAndEpoch {
-            leader_id: partition.leader.get(),
-            leader_epoch: partition.leader_epoch.get(),
-            ..Default::default()
-        };
+        answer.current_leader =
+            LeaderIdAndEpoch { leader_id: leader.get(), leader_epoch: epoch.get(), ..Default::default() };
     }
     answer
 }
@@ -250,13 +248,9 @@ fn refused_answer(
 /// Tells where the leaders are that answers point to.
 fn add_endpoints(broker: &Broker, call: &Call, response: &mut ProduceResponse) {
     let partitions = response.responses.iter().flat_map(|it| &it.partition_responses);
-    let mut leaders: Vec<i32> =
-        partitions.map(|it| it.current_leader.leader_id).filter(|it| *it >= 0).collect();
-    leaders.sort_unstable();
-    leaders.dedup();
-    response.node_endpoints = leaders
+    let leaders = partitions.map(|it| it.current_leader.leader_id);
+    response.node_endpoints = leader_hint::endpoints(broker, call, leaders)
         .into_iter()
-        .filter_map(|leader| broker.endpoint(leader.into(), &call.listener.name))
         .map(|it| NodeEndpoint {
             node_id: it.node_id.get(),
             host: it.host,

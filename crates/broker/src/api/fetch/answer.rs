@@ -5,15 +5,23 @@ use std::sync::Arc;
 use ottla_base::ErrorCode;
 use ottla_net::{Piece, Response};
 use ottla_storage::FileRange;
-use ottla_storage::transaction_index::AbortedTransaction;
-use ottla_wire::messages::fetch_response::{EpochEndOffset, FetchResponse};
-use ottla_wire::{EncodeError, Writer};
+use ottla_storage::transaction_index;
+use ottla_wire::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchResponseView, FetchableTopicResponse,
+    FetchableTopicResponseView, LeaderIdAndEpoch, NodeEndpoint, PartitionData, PartitionDataView, SnapshotId,
+};
+use ottla_wire::{EncodeAs, EncodeError, Records, Writer};
 use smallvec::SmallVec;
 
+use crate::api::counted::Counted;
+use crate::api::leader_hint;
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::fetch_session::{NO_SESSION, PartitionKey};
 use crate::partition::Partition;
+
+/// The first version that tells who leads where this broker does not (KIP-951).
+const FIRST_VERSION_WITH_LEADER_HINTS: i16 = 16;
 
 /// What is said of one partition.
 pub(super) struct PartitionAnswer {
@@ -24,9 +32,10 @@ pub(super) struct PartitionAnswer {
     pub high_watermark: i64,
     pub last_stable_offset: i64,
     pub log_start_offset: i64,
-    pub diverging: Option<EpochEndOffset>,
+    /// Where the reader's log parts from this one; the default if it does not.
+    pub diverging: EpochEndOffset,
     /// Absent for readers that do not ask.
-    pub aborted: Option<Vec<AbortedTransaction>>,
+    pub aborted: Option<Vec<transaction_index::AbortedTransaction>>,
     pub ranges: SmallVec<[FileRange; 1]>,
     pub records_len: u32,
 }
@@ -40,7 +49,7 @@ impl PartitionAnswer {
             high_watermark: -1,
             last_stable_offset: -1,
             log_start_offset: -1,
-            diverging: None,
+            diverging: EpochEndOffset::default(),
             aborted: None,
             ranges: SmallVec::new(),
             records_len: 0,
@@ -100,119 +109,99 @@ impl FetchAnswer {
     }
 
     fn write(&self, writer: &mut Writer, broker: &Broker, call: &Call) -> Result<(), EncodeError> {
-        let version = call.version;
-        let flexible = version >= 12;
-        writer.i32(0); // throttle time
-        if version >= 7 {
-            writer.i16(ErrorCode::None.code());
-            writer.i32(self.session_id);
+        let topics = self.partitions.chunk_by(|one, other| is_same_topic(&one.key, &other.key));
+        let hints = || self.partitions.iter().filter_map(|it| it.leader_hint(broker, call.version));
+        // Most answers send nobody elsewhere.
+        let endpoints = leader_hint::endpoints(broker, call, hints().map(|it| it.leader_id));
+        let endpoint = |it: crate::broker::Endpoint| NodeEndpoint {
+            node_id: it.node_id.get(),
+            host: it.host,
+            port: it.port,
+            rack: it.rack,
+            ..Default::default()
+        };
+        FetchResponseView {
+            throttle_time_ms: 0,
+            error_code: ErrorCode::None.code(),
+            session_id: self.session_id,
+            responses: Counted::twice(topics).map(|partitions| Topic { partitions, broker }),
+            node_endpoints: endpoints.into_iter().map(endpoint),
+            unknown_tagged_fields: &[],
         }
-        let topics = || self.partitions.chunk_by(|one, other| is_same_topic(&one.key, &other.key));
-        writer.array_len(flexible, topics().count())?;
-        for topic in topics() {
-            let key = &topic[0].key;
-            if version >= 13 {
-                writer.uuid(key.topic_id);
-            } else {
-                writer.string(flexible, &key.topic)?;
-            }
-            writer.array_len(flexible, topic.len())?;
-            for partition in topic {
-                partition.write(writer, broker, version)?;
-            }
-            if flexible {
-                writer.tagged_field_count(0)?;
-            }
-        }
-        if flexible {
-            self.write_endpoints(writer, broker, call)?;
-        }
-        Ok(())
+        .encode_as(writer, call.version)
     }
+}
 
-    /// The last tagged field: where the leaders are that partitions point to (KIP-951).
-    fn write_endpoints(&self, writer: &mut Writer, broker: &Broker, call: &Call) -> Result<(), EncodeError> {
-        let mut leaders: Vec<_> = self
-            .partitions
-            .iter()
-            .filter_map(|it| it.leader_hint(broker, call.version))
-            .map(|it| it.0)
-            .collect();
-        leaders.sort_unstable();
-        leaders.dedup();
-        let endpoints: Vec<_> =
-            leaders.into_iter().filter_map(|it| broker.endpoint(it.into(), &call.listener.name)).collect();
-        if endpoints.is_empty() {
-            return writer.tagged_field_count(0);
+/// The partitions of one topic.
+struct Topic<'a> {
+    partitions: &'a [PartitionAnswer],
+    broker: &'a Broker,
+}
+
+impl EncodeAs<FetchableTopicResponse> for Topic<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let Topic { partitions, broker } = self;
+        let key = &partitions[0].key;
+        FetchableTopicResponseView {
+            topic: &key.topic,
+            topic_id: key.topic_id,
+            partitions: partitions.iter().map(|it| WithHint { answer: it, broker }),
+            unknown_tagged_fields: &[],
         }
-        writer.tagged_field_count(1)?;
-        writer.tagged_field(0, |writer| {
-            writer.array(true, &endpoints, |writer, endpoint| {
-                writer.i32(endpoint.node_id.get());
-                writer.string(true, &endpoint.host)?;
-                writer.i32(endpoint.port);
-                writer.nullable_string(true, endpoint.rack.as_deref())?;
-                writer.tagged_field_count(0)
+        .encode_as(writer, version)
+    }
+}
+
+/// One partition, and who knows where its leader is.
+struct WithHint<'a> {
+    answer: &'a PartitionAnswer,
+    broker: &'a Broker,
+}
+
+impl EncodeAs<PartitionData> for WithHint<'_> {
+    fn encode_as(self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+        let WithHint { answer, broker } = self;
+        let aborted = answer.aborted.as_ref().map(|it| {
+            it.iter().map(|it| AbortedTransaction {
+                producer_id: it.producer_id.get(),
+                first_offset: it.first_offset.get(),
+                ..Default::default()
             })
-        })
+        });
+        PartitionDataView {
+            partition_index: answer.key.index,
+            error_code: answer.code.code(),
+            high_watermark: answer.high_watermark,
+            last_stable_offset: answer.last_stable_offset,
+            log_start_offset: answer.log_start_offset,
+            diverging_epoch: &answer.diverging,
+            current_leader: &answer.leader_hint(broker, version).unwrap_or_default(),
+            snapshot_id: &SnapshotId::default(),
+            aborted_transactions: aborted,
+            // There is none but the leader.
+            preferred_read_replica: -1,
+            records: Some(Records::External(answer.records_len as usize)),
+            unknown_tagged_fields: &[],
+        }
+        .encode_as(writer, version)
     }
 }
 
 impl PartitionAnswer {
+    /// Whether the reader's log parts from this one.
+    pub(super) fn is_diverging(&self) -> bool {
+        self.diverging.epoch >= 0
+    }
+
     /// The leader and its epoch, where the reader has asked the wrong broker or in the wrong epoch.
-    fn leader_hint(&self, broker: &Broker, version: i16) -> Option<(i32, i32)> {
+    fn leader_hint(&self, broker: &Broker, version: i16) -> Option<LeaderIdAndEpoch> {
         let wrong = matches!(self.code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
-        if version < 16 || !wrong {
+        if version < FIRST_VERSION_WITH_LEADER_HINTS || !wrong {
             return None;
         }
-        let image = broker.image.load();
-        let topic_id = match &self.partition {
-            Some(partition) => partition.topic_id,
-            None => self.key.topic_id,
-        };
-        let partition = image.topics.partition(topic_id, self.key.index.into())?;
-        Some((partition.leader.get(), partition.leader_epoch.get()))
-    }
-
-    fn write(&self, writer: &mut Writer, broker: &Broker, version: i16) -> Result<(), EncodeError> {
-        let flexible = version >= 12;
-        writer.i32(self.key.index);
-        writer.i16(self.code.code());
-        writer.i64(self.high_watermark);
-        writer.i64(self.last_stable_offset);
-        if version >= 5 {
-            writer.i64(self.log_start_offset);
-        }
-        let aborted = self.aborted.as_deref();
-        writer.nullable_array(flexible, aborted, |writer, aborted| {
-            writer.i64(aborted.producer_id.get());
-            writer.i64(aborted.first_offset.get());
-            if flexible { writer.tagged_field_count(0) } else { Ok(()) }
-        })?;
-        if version >= 11 {
-            writer.i32(-1); // preferred read replica: there is none but the leader
-        }
-        writer.external_bytes(flexible, self.records_len as usize)?;
-        if flexible {
-            self.write_tags(writer, broker, version)?;
-        }
-        Ok(())
-    }
-
-    fn write_tags(&self, writer: &mut Writer, broker: &Broker, version: i16) -> Result<(), EncodeError> {
-        let hint = self.leader_hint(broker, version);
-        writer.tagged_field_count(usize::from(self.diverging.is_some()) + usize::from(hint.is_some()))?;
-        if let Some(diverging) = &self.diverging {
-            writer.tagged_field(0, |writer| diverging.encode(writer, version))?;
-        }
-        if let Some((leader, epoch)) = hint {
-            writer.tagged_field(1, |writer| {
-                writer.i32(leader);
-                writer.i32(epoch);
-                writer.tagged_field_count(0)
-            })?;
-        }
-        Ok(())
+        let topic = self.partition.as_ref().map_or(self.key.topic_id, |it| it.topic_id);
+        let (leader, epoch) = leader_hint::leader(broker, topic, self.key.index)?;
+        Some(LeaderIdAndEpoch { leader_id: leader.get(), leader_epoch: epoch.get(), ..Default::default() })
     }
 }
 
