@@ -19,6 +19,7 @@ use crate::fetch_session::SessionCache;
 use crate::metrics::Metrics;
 use crate::partition::Partition;
 use crate::partitions::Partitions;
+use crate::placements::Placements;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::ControllerHandle;
 
@@ -46,6 +47,8 @@ pub struct Broker {
     pub controller: ControllerHandle,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
+    /// Where replicas are, and who must know.
+    pub(crate) placements: Placements,
     /// Topics that were asked for and are being made.
     pub(crate) auto_created: UnderWay,
     /// What is counted.
@@ -101,6 +104,7 @@ impl Broker {
             sessions: parts.sessions,
             controller: parts.controller,
             producer_ids: ProducerIds::default(),
+            placements: Placements::default(),
             auto_created: UnderWay::default(),
             metrics: Metrics::default(),
         }

@@ -9,6 +9,7 @@
 //! | `api` | one file per API |
 //! | `broker` | what every handler may touch |
 //! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
+//! | `placements` | which log directory holds which replica, and who must know |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `lifecycle` | registration, heartbeats, leave |
 //! | `fetch_session` | incremental fetch sessions, pure |
@@ -33,6 +34,7 @@ mod loggers;
 pub mod metrics;
 pub mod partition;
 pub mod partitions;
+mod placements;
 mod producer_ids;
 pub mod quorum;
 mod replicas;

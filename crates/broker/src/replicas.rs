@@ -8,6 +8,7 @@ use ottla_storage::TopicPartition;
 
 use crate::broker::Broker;
 use crate::partition::{Demands, Leadership, Partition};
+use crate::placements;
 use crate::settings_change;
 
 /// Does what a change of the metadata asks of this broker.
@@ -56,13 +57,17 @@ fn make(
 ) {
     let partition = TopicPartition::new(name.0.as_str(), name.2.get());
     let counters = broker.partitions.counters(name.1, &name.0);
-    let log = match broker.logs.get_or_create(&partition, name.1, config, directory) {
+    let named = placements::named(directory);
+    let log = match broker.logs.get_or_create(&partition, name.1, config, named) {
         Ok(log) => log,
         Err(error) => {
             tracing::error!(%partition, %error, "a replica cannot be opened or made");
             return;
         }
     };
+    if let Some(found) = broker.logs.directory_id(&log).filter(|it| directory != Some(*it)) {
+        broker.placements.note(name.1, name.2, found);
+    }
     let leads = leadership.leader == broker.node_id;
     if leads {
         log.begin_epoch(leadership.leader_epoch);

@@ -1,0 +1,11 @@
+//! A real server on loopback, asked over raw connections: what every client sees.
+
+mod configs;
+mod fetch;
+mod fixture;
+mod log_dirs;
+mod offsets;
+mod produce;
+mod restart;
+mod topics;
+mod versions;
