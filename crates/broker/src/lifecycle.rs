@@ -169,7 +169,9 @@ pub async fn unfence(
     let deadline = broker.host.now() + limit;
     let mut granted = false;
     loop {
-        if broker.image.load().cluster.is_active(broker.node_id) {
+        // The registration of a process that was killed may still be active: it is not this one's.
+        let image = broker.image.load();
+        if image.cluster.broker(broker.node_id).is_some_and(|it| it.epoch == epoch && it.is_active()) {
             return Ok(());
         }
         if !granted && broker.image_offset().get() >= epoch.get() {
