@@ -129,6 +129,7 @@ impl Partition {
         leadership: Leadership,
         demands: Demands,
     ) -> Partition {
+        begin(broker, &log, &leadership);
         let (leadership, demands) = (ArcSwap::from_pointee(leadership), ArcSwap::from_pointee(demands));
         Partition { topic, topic_id, index, log, counters, broker, leadership, demands }
     }
@@ -140,6 +141,7 @@ impl Partition {
 
     /// Takes what the metadata says now. Offsets below the start of an epoch are what its leader found.
     pub fn lead(&self, leadership: Leadership) {
+        begin(self.broker, &self.log, &leadership);
         self.leadership.store(Arc::new(leadership));
     }
 
@@ -234,6 +236,19 @@ impl Partition {
             AppendOptions { leader_epoch, origin: ProducerOrigin::Client(VerificationGuard::NONE), commit };
         let appended = self.log.append_as_leader(&accepted, &options).map_err(ProduceError::Append)?;
         Ok((appended, accepted))
+    }
+}
+
+/// What a log must know before its replica leads. Whoever sends a batch again that the last process appended waits
+/// for the high watermark, and nothing else may come that would move it.
+fn begin(broker: NodeId, log: &Log, leadership: &Leadership) {
+    if leadership.leader != broker {
+        return;
+    }
+    log.begin_epoch(leadership.leader_epoch);
+    if leadership.isr == [broker] {
+        // The only replica in sync: all it has is committed.
+        log.advance_high_watermark(log.view().end);
     }
 }
 

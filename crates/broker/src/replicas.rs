@@ -68,14 +68,6 @@ fn make(
     if let Some(found) = broker.logs.directory_id(&log).filter(|it| directory != Some(*it)) {
         broker.placements.note(name.1, name.2, found);
     }
-    let leads = leadership.leader == broker.node_id;
-    if leads {
-        log.begin_epoch(leadership.leader_epoch);
-    }
-    if leads && leadership.isr == [broker.node_id] {
-        // The only replica in sync: all it has is committed.
-        log.advance_high_watermark(log.view().end);
-    }
     broker.partitions.insert(Arc::new(Partition::new(
         broker.node_id,
         name,
