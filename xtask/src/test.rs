@@ -22,7 +22,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     if !arguments.quick {
         show("cargo", &["build", "--locked", "--release", "-p", "ottla-cli"])?;
         compat::run(compat::Arguments::for_ci())?;
-        chaos::run(chaos::Arguments::for_ci())?;
+        chaos::run_for_ci()?;
     }
     Ok(())
 }

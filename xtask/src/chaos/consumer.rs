@@ -31,12 +31,7 @@ pub struct Consumer {
 impl Consumer {
     /// A consumer that has read nothing.
     pub fn new(port: u16, partitions: &[(String, i32)]) -> Consumer {
-        let reading = |(topic, partition): &(String, i32)| Reading {
-            topic: topic.clone(),
-            partition: *partition,
-            position: 0,
-            seen: Vec::new(),
-        };
+        let reading = |(topic, partition): &(String, i32)| Reading::new(topic, *partition, 0);
         Consumer { port, readings: partitions.iter().map(reading).collect(), anomalies: Vec::new() }
     }
 
@@ -105,6 +100,16 @@ impl std::fmt::Debug for Reading {
 }
 
 impl Reading {
+    /// A reading that begins at an offset.
+    pub fn new(topic: &str, partition: i32, position: i64) -> Reading {
+        Reading { topic: topic.to_owned(), partition, position, seen: Vec::new() }
+    }
+
+    /// The offset after what was read.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
     /// Fetches once from where the last fetch ended.
     pub fn advance(
         &mut self,

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `kill` | `kill -9` under idempotent load |
+//! | `corrupt` | bits flipped and files cut |
 //! | `producer`, `consumer`, `topics` | the load |
 //! | `history` | what the load says about the server, and its own tests |
 //! | `recovery` | how fast a killed server comes back |
@@ -11,6 +12,7 @@
 //! | `random` | what a seed decides |
 
 mod consumer;
+mod corrupt;
 mod history;
 mod kill;
 mod producer;
@@ -31,24 +33,26 @@ pub struct Arguments {
     command: Command,
 }
 
-impl Arguments {
-    /// What is run before a change lands.
-    pub fn for_ci() -> Arguments {
-        Arguments { command: Command::Kill(kill::Arguments::for_ci()) }
-    }
-}
-
 #[derive(clap::Subcommand)]
 enum Command {
     /// Ends the server with `kill -9` again and again under load; nothing acknowledged may be lost.
     Kill(kill::Arguments),
+    /// Flips bits and cuts files of a stopped server; wrong bytes are never served.
+    Corrupt(corrupt::Arguments),
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Kill(arguments) => kill::run(&arguments),
+        Command::Corrupt(arguments) => corrupt::run(&arguments),
     }
+}
+
+/// What is run before a change lands.
+pub fn run_for_ci() -> Outcome {
+    kill::run(&kill::Arguments::for_ci())?;
+    corrupt::run(&corrupt::Arguments::for_ci())
 }
 
 /// Where a run's randomness begins.

@@ -99,6 +99,29 @@ pub fn fetched<'buffer>(mut answer: Answer<'buffer>) -> Outcome<(i16, i64, &'buf
     Ok((code, high_watermark, answer.take(len)?))
 }
 
+/// `ListOffsets` v1 of the first record at or after a time.
+pub fn offset_for_time(topic: &str, partition: i32, time: i64) -> Request {
+    let mut body = Vec::new();
+    put_i32(&mut body, -1); // replica id
+    put_i32(&mut body, 1);
+    put_string(&mut body, topic);
+    put_i32(&mut body, 1);
+    put_i32(&mut body, partition);
+    body.extend_from_slice(&time.to_be_bytes());
+    Request::new(2, 1, body)
+}
+
+/// The code and offset of a `ListOffsets` v1 of one partition.
+pub fn offset_of_time(mut answer: Answer<'_>) -> Outcome<(i16, i64)> {
+    answer.i32()?;
+    answer.string()?;
+    answer.i32()?;
+    answer.i32()?;
+    let code = answer.i16()?;
+    answer.i64()?;
+    Ok((code, answer.i64()?))
+}
+
 /// `Metadata` v4 of all topics.
 pub fn all_topics() -> Request {
     let mut body = Vec::new();

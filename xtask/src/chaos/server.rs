@@ -167,8 +167,13 @@ impl Server {
         self.folder.join("server.out")
     }
 
-    /// Everything that the server printed.
-    fn words(&self) -> String {
+    /// Throws away what the server printed.
+    pub fn forget_words(&self) -> Outcome {
+        Ok(std::fs::write(self.output(), b"")?)
+    }
+
+    /// Everything that the server printed since [`Self::forget_words`].
+    pub fn words(&self) -> String {
         std::fs::read(self.output()).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default()
     }
 
