@@ -159,6 +159,9 @@ public final class Probe {
                     System.out.println("no answer is due");
                 } else {
                     print(api, json(response, version), sorted);
+                    if (response instanceof FetchResponseData fetched) {
+                        fetched.responses().forEach(topic -> topic.partitions().forEach(Probe::records));
+                    }
                 }
             } catch (InvocationTargetException wrapped) {
                 System.out.println("cannot be sent: " + wrapped.getCause());
@@ -407,7 +410,8 @@ public final class Probe {
 
     private static JsonNode json(ApiMessage response, short version) throws Exception {
         Class<?> converter = Class.forName(response.getClass().getName() + "JsonConverter");
-        return (JsonNode) converter.getMethod("write", response.getClass(), short.class).invoke(null, response, version);
+        Method write = converter.getMethod("write", response.getClass(), short.class, boolean.class);
+        return (JsonNode) write.invoke(null, response, version, false);
     }
 
     private static void print(String api, JsonNode node, boolean sorted) {
@@ -416,6 +420,13 @@ public final class Probe {
         }
         hide(node, DRAWN);
         lines("", node, sorted);
+    }
+
+    /** The bytes themselves, as a fingerprint: who appended the same must read the same. */
+    private static void records(FetchResponseData.PartitionData partition) {
+        if (partition.records() instanceof MemoryRecords records) {
+            System.out.println("records of " + partition.partitionIndex() + ": " + records.buffer().hashCode());
+        }
     }
 
     private static void hide(JsonNode node, Set<String> names) {

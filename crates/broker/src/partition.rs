@@ -105,7 +105,9 @@ pub struct Partition {
 /// Why a batch was not appended.
 #[derive(Debug)]
 pub enum ProduceError {
-    /// The batch breaks a rule.
+    /// No partition takes such records from a producer.
+    Malformed(Refusal),
+    /// The batch breaks a rule of this partition.
     Refused(Refusal),
     /// The log did not take it.
     Append(AppendError),
@@ -228,9 +230,8 @@ impl Partition {
             compression: demands.compression,
             leader_epoch,
         };
-        let accepted = ottla_record::check_produce(&records, produce_version)
-            .and_then(|()| ottla_record::validate(&records, &rules))
-            .map_err(ProduceError::Refused)?;
+        ottla_record::check_produce(&records, produce_version).map_err(ProduceError::Malformed)?;
+        let accepted = ottla_record::validate(&records, &rules).map_err(ProduceError::Refused)?;
         let commit = if leadership.isr.len() > 1 { Commit::Later } else { Commit::AtOnce };
         let options =
             AppendOptions { leader_epoch, origin: ProducerOrigin::Client(VerificationGuard::NONE), commit };

@@ -86,8 +86,8 @@ impl ConnectionService {
         if request_header_version(key, version) >= 2 {
             skip_tagged_fields(&mut reader)?;
         }
+        // Bytes behind the message are nobody's: librdkafka sends some, and Kafka does not look at them.
         let request = Request::decode(key, &mut reader, version)?;
-        reader.finish()?;
         let Some(metrics) = metrics else { return Err(InvalidRequest::UnknownApi(key as i16)) };
         metrics.received(version, bytes);
         Ok(self.timed(dispatch::dispatch(&self.broker, call, request), metrics, received, key))

@@ -153,6 +153,8 @@ impl<'a> Node<'a> {
             Maker::Ottla(binary) => {
                 let mut command = Command::new(binary);
                 command.args(["start", "--config"]).arg(self.settings());
+                // The harness's own variables are no settings of a server.
+                command.env_remove("OTTLA_BIN").env_remove("OTTLA_REFERENCE_DIR");
                 command
             }
         };

@@ -37,7 +37,6 @@ pub fn describe_cluster(broker: &Broker, call: Call, request: DescribeClusterReq
         return call.respond(&DescribeClusterResponse {
             error_code: code.code(),
             error_message: Some(Str::from(message)),
-            endpoint_type: request.endpoint_type,
             ..Default::default()
         });
     }

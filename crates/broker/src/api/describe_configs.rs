@@ -2,9 +2,9 @@
 //!
 //! Departures from Kafka: the documentation is Ottla's own words.
 
-use ottla_base::{ErrorCode, Str, validate_topic_name};
-use ottla_metadata::settings::ResourceKind;
+use ottla_base::{ErrorCode, Str};
 use ottla_metadata::settings::describe::{self, Entry};
+use ottla_metadata::settings::{ResourceKind, alter};
 use ottla_metadata::{Config, Resource};
 use ottla_net::Response;
 use ottla_wire::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::call::Call;
 
 /// A refusal with what a person may want to know.
-type Refused = (ErrorCode, Option<String>);
+type Refused = (ErrorCode, String);
 
 /// Which parts of an entry were asked for.
 #[derive(Clone, Copy)]
@@ -28,14 +28,17 @@ struct Wanted {
 /// Describes every resource that was asked for.
 pub fn describe_configs(broker: &Broker, call: Call, request: DescribeConfigsRequest) -> Response {
     let wanted = Wanted { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    // A kind that nobody knows spoils the request for all resources in it.
+    let unknown = request.resources.iter().any(|it| ResourceKind::from_id(it.resource_type).is_none());
     let results = request.resources.into_iter().map(|resource| {
-        let (code, message, configs) = match entries(broker, &resource) {
-            Ok(entries) => (ErrorCode::None, None, configs(entries, &resource, wanted)),
+        let found = if unknown { Err(malformed()) } else { entries(broker, &resource) };
+        let (code, message, configs) = match found {
+            Ok(entries) => (ErrorCode::None, String::new(), configs(entries, &resource, wanted)),
             Err((code, message)) => (code, message, Vec::new()),
         };
         DescribeConfigsResult {
             error_code: code.code(),
-            error_message: message.map(Str::from),
+            error_message: Some(Str::from(message)),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name,
             configs,
@@ -46,7 +49,11 @@ pub fn describe_configs(broker: &Broker, call: Call, request: DescribeConfigsReq
 }
 
 fn invalid(message: impl Into<String>) -> Refused {
-    (ErrorCode::InvalidRequest, Some(message.into()))
+    (ErrorCode::InvalidRequest, message.into())
+}
+
+fn malformed() -> Refused {
+    invalid(ErrorCode::InvalidRequest.message())
 }
 
 fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, Refused> {
@@ -54,16 +61,13 @@ fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<En
     let image = broker.image.load();
     let settings = broker.settings.load();
     let layers = &settings.layers;
-    let kind = ResourceKind::from_id(resource.resource_type)
-        .ok_or_else(|| invalid(format!("Unsupported resource type: {}", resource.resource_type)))?;
+    let kind = ResourceKind::from_id(resource.resource_type).ok_or_else(malformed)?;
     let own = || texts(&image.configs.of(&Resource { kind, name: name.clone() }));
     let described = match kind {
         ResourceKind::Topic => {
-            validate_topic_name(name).map_err(|error| {
-                (ErrorCode::InvalidTopicException, Some(format!("Topic name is invalid: {error}")))
-            })?;
+            alter::check_topic_name(name).map_err(|it| (it.code, it.message))?;
             if image.topics.named(name).is_none() {
-                return Err((ErrorCode::UnknownTopicOrPartition, None));
+                return Err((ErrorCode::UnknownTopicOrPartition, String::new()));
             }
             describe::topic(layers, &own())
         }
@@ -96,7 +100,7 @@ fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<En
         ResourceKind::Group if name.is_empty() => return Err(invalid("Group name must not be empty")),
         ResourceKind::Group => describe::group(layers, &own()),
     };
-    described.map_err(|error| (ErrorCode::UnknownServerError, Some(error.to_string())))
+    described.map_err(|error| (ErrorCode::UnknownServerError, error.to_string()))
 }
 
 fn broker_id(name: &str) -> Result<i32, Refused> {

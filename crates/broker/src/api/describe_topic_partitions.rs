@@ -33,10 +33,10 @@ pub fn describe_topic_partitions(
     request: DescribeTopicPartitionsRequest,
 ) -> Response {
     let image = broker.image.load_full();
-    let Ok((parts, next)) = page(broker, &image, request) else {
-        // As Kafka: a cursor that points nowhere ends the request as a whole, and no field of the answer can say so.
-        return Response::close();
-    };
+    if request.cursor.as_ref().is_some_and(|it| it.partition_index < 0) {
+        return refused(&call, request, ErrorCode::InvalidRequest);
+    }
+    let (parts, next) = page(broker, &image, request);
     let partitions: i32 = parts.iter().map(|it| it.partitions.len() as i32).sum();
     let capacity = 128 + 64 * parts.len() + 64 * usize::try_from(partitions).unwrap_or(0);
     let listener = &*call.listener.name;
@@ -47,11 +47,21 @@ pub fn describe_topic_partitions(
     }
 }
 
+/// The answer that refuses the request: no field of it speaks of the whole.
+fn refused(call: &Call, request: DescribeTopicPartitionsRequest, code: ErrorCode) -> Response {
+    let topics = request.topics.into_iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+        error_code: code.code(),
+        name: Some(topic.name),
+        ..Default::default()
+    });
+    call.respond(&DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() })
+}
+
 fn page(
     broker: &Broker,
     image: &Image,
     request: DescribeTopicPartitionsRequest,
-) -> Result<(Vec<Part>, Option<Cursor>), ErrorCode> {
+) -> (Vec<Part>, Option<Cursor>) {
     let all = request.topics.is_empty();
     let mut names: Vec<Str> = match all {
         true => image.topics.iter().map(|it| it.name.clone()).collect(),
@@ -61,9 +71,6 @@ fn page(
     names.dedup();
     let mut first_partition = 0;
     if let Some(cursor) = request.cursor {
-        if cursor.partition_index < 0 {
-            return Err(ErrorCode::InvalidRequest);
-        }
         names.retain(|it| *it >= cursor.topic_name);
         if names.first() == Some(&cursor.topic_name) {
             first_partition = cursor.partition_index;
@@ -73,6 +80,9 @@ fn page(
     let mut left = request.response_partition_limit.clamp(1, most.max(1));
     let mut parts = Vec::new();
     for name in names {
+        if left == 0 {
+            return (parts, Some(Cursor { topic_name: name, ..Default::default() }));
+        }
         let first = std::mem::take(&mut first_partition);
         let Some(found) = image.topics.named(&name) else {
             // A page over all topics that has lost one in between says nothing of it.
@@ -85,21 +95,15 @@ fn page(
             }
             continue;
         };
-        if left == 0 {
-            return Ok((parts, Some(Cursor { topic_name: name, ..Default::default() })));
-        }
         let end = found.partition_count.min(first.saturating_add(left));
         left -= (end - first).max(0);
         let partitions = first.min(end)..end;
         parts.push(Part { name: name.clone(), id: found.id, partitions, code: ErrorCode::None });
         if end < found.partition_count {
-            return Ok((
-                parts,
-                Some(Cursor { topic_name: name, partition_index: end, ..Default::default() }),
-            ));
+            return (parts, Some(Cursor { topic_name: name, partition_index: end, ..Default::default() }));
         }
     }
-    Ok((parts, None))
+    (parts, None)
 }
 
 /// What a page is written from.

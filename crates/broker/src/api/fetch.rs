@@ -198,8 +198,6 @@ impl Fetching {
     /// Notes in the session what is told, leaves out what did not move, and writes the answer.
     fn respond(mut self, read: Read) -> Response {
         self.count(&read);
-        let incremental = self.opened.is_incremental();
-        let session = self.opened.session();
         let mut answers = read.answers;
         answers.retain(|answer| {
             let answered = Answered {
@@ -209,7 +207,7 @@ impl Fetching {
                 log_start_offset: answer.log_start_offset,
                 has_more: answer.is_diverging(),
             };
-            session.answer(&answer.key, answered) || !incremental
+            self.opened.answer(&answer.key, answered)
         });
         let Fetching { broker, call, opened, .. } = self;
         let host = &broker.host;
@@ -255,14 +253,16 @@ fn read_partition(
     terms: &Terms,
     bytes_so_far: u32,
 ) -> PartitionAnswer {
-    let mut answer = PartitionAnswer::refused(planned.key.clone(), ErrorCode::None);
-    answer.partition = Some(partition.clone());
+    let refused = |code| {
+        let answer = PartitionAnswer::refused(planned.key.clone(), code);
+        PartitionAnswer { partition: Some(partition.clone()), ..answer }
+    };
     let wanted = &planned.wanted;
     // Consumers may read from any replica; epochs are fenced for all (KIP-320, KIP-392).
     if let Err(code) = partition.leader_epoch(wanted.current_leader_epoch) {
-        answer.code = code;
-        return answer;
+        return refused(code);
     }
+    let mut answer = refused(ErrorCode::None);
     let view = partition.log.view();
     answer.high_watermark = view.high_watermark.get();
     answer.last_stable_offset = view.last_stable.get();
@@ -274,10 +274,7 @@ fn read_partition(
                 answer.diverging = diverging;
                 return answer;
             }
-            Err(code) => {
-                answer.code = code;
-                return answer;
-            }
+            Err(code) => return refused(code),
         }
     }
     let left = terms.max_bytes.saturating_sub(bytes_so_far);
@@ -297,10 +294,11 @@ fn read_partition(
             answer.ranges = records.ranges;
         }
         Err(error) => {
-            answer.code = error.error_code();
-            if answer.code != ErrorCode::OffsetOutOfRange {
+            let code = error.error_code();
+            if code != ErrorCode::OffsetOutOfRange {
                 tracing::error!(partition = %partition, %error, "a read failed");
             }
+            return refused(code);
         }
     }
     answer

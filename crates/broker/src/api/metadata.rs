@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ottla_base::{ErrorCode, NodeId, PartitionIndex, Str, Uuid, validate_topic_name};
 use ottla_metadata::{Image, Partition, Topic};
 use ottla_net::{Answer, Response};
-use ottla_wire::messages::metadata_request::MetadataRequest;
+use ottla_wire::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ottla_wire::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponsePartitionView,
     MetadataResponseTopic, MetadataResponseTopicView, MetadataResponseView,
@@ -37,10 +37,12 @@ enum Found {
 pub fn metadata(broker: &Arc<Broker>, call: Call, request: MetadataRequest) -> Answer {
     let image = broker.image.load_full();
     let named = request.topics.iter().flatten();
-    if call.version < FIRST_VERSION_WITHOUT_NAMES
-        && named.clone().any(|it| it.name.is_none() || !it.topic_id.is_zero())
+    let nameless = named.clone().any(|it| it.name.is_none() && it.topic_id.is_zero());
+    if nameless
+        || call.version < FIRST_VERSION_WITHOUT_NAMES
+            && named.clone().any(|it| it.name.is_none() || !it.topic_id.is_zero())
     {
-        return call.respond(&refuse_all(&request, ErrorCode::InvalidRequest)).into();
+        return refused(&call, &request, ErrorCode::InvalidRequest).into();
     }
     let all = match &request.topics {
         None => true,
@@ -76,14 +78,19 @@ pub fn metadata(broker: &Arc<Broker>, call: Call, request: MetadataRequest) -> A
     answer.respond().into()
 }
 
-fn refuse_all(request: &MetadataRequest, code: ErrorCode) -> MetadataResponse {
-    let topics = request.topics.iter().flatten().map(|it| MetadataResponseTopic {
+/// The answer that refuses the request: before version 13 only its topics can say so.
+fn refused(call: &Call, request: &MetadataRequest, code: ErrorCode) -> Response {
+    let topic = |asked: &MetadataRequestTopic| MetadataResponseTopic {
         error_code: code.code(),
-        name: Some(it.name.clone().unwrap_or_default()),
-        topic_id: it.topic_id,
+        name: Some(asked.name.clone().unwrap_or_default()),
+        topic_id: asked.topic_id,
         ..Default::default()
-    });
-    MetadataResponse { topics: topics.collect(), ..Default::default() }
+    };
+    call.respond(&MetadataResponse {
+        topics: request.topics.iter().flatten().map(topic).collect(),
+        error_code: if call.version >= 13 { code.code() } else { 0 },
+        ..Default::default()
+    })
 }
 
 fn find_by_id(image: &Image, id: Uuid) -> Found {

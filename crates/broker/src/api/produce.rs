@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ottla_base::{ErrorCode, Offset, Str, Timestamp};
 use ottla_net::{Answer, Response};
-use ottla_storage::Appended;
+use ottla_record::{Batches, StoredBatch};
+use ottla_storage::{Appended, Duplicate};
 use ottla_wire::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use ottla_wire::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceResponse,
@@ -27,6 +28,9 @@ const FIRST_VERSION_WITH_LEADER_HINTS: i16 = 10;
 /// Appends every batch at once, in the order of the connection; then waits, where asked to, until all of them are
 /// as safe as the producer wants.
 pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Answer {
+    if request.transactional_id.is_none() && has_transactional_records(&request) {
+        return call.respond(&refuse_all(&request, ErrorCode::TransactionalIdAuthorizationFailed)).into();
+    }
     let Some(acknowledgement) = Acknowledgement::from_acks(request.acks) else {
         return call.respond(&refuse_all(&request, ErrorCode::InvalidRequiredAcks)).into();
     };
@@ -85,6 +89,17 @@ pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Ans
         }
         call.respond(&response)
     })
+}
+
+/// Whether a batch says that it belongs to a transaction. What cannot be read says nothing.
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    let partitions = request.topic_data.iter().flat_map(|it| &it.partition_data);
+    let records = partitions.filter_map(|it| it.records.as_ref());
+    let is_transactional = |it: StoredBatch<'_>| match it {
+        StoredBatch::V2(batch) => batch.header().is_transactional(),
+        StoredBatch::Legacy(_) => false,
+    };
+    records.flat_map(|it| Batches::new(it)).flatten().any(is_transactional)
 }
 
 type AppendOutcome = Result<(Arc<Partition>, Appended, Option<Timestamp>), ProduceError>;
@@ -192,7 +207,11 @@ fn appended_answer(
     PartitionProduceResponse {
         index,
         base_offset: appended.first.get(),
-        log_append_time_ms: log_append_time.unwrap_or(Timestamp::NONE).get(),
+        // Of a batch that had been there, Kafka tells the latest time in it.
+        log_append_time_ms: match appended.duplicate {
+            Duplicate::Yes => appended.max_timestamp.get(),
+            Duplicate::No => log_append_time.unwrap_or(Timestamp::NONE).get(),
+        },
         log_start_offset: appended.log_start.get(),
         ..Default::default()
     }
@@ -204,7 +223,7 @@ fn error_answer(code: ErrorCode) -> PartitionProduceResponse {
 
 fn code_of(error: &ProduceError) -> ErrorCode {
     match error {
-        ProduceError::Refused(refusal) => refusal.code,
+        ProduceError::Malformed(refusal) | ProduceError::Refused(refusal) => refusal.code,
         ProduceError::Append(error) => error.error_code(),
         ProduceError::Code(code) => *code,
     }
@@ -218,7 +237,11 @@ fn refused_answer(
     error: ProduceError,
 ) -> PartitionProduceResponse {
     let code = code_of(&error);
-    let mut answer = PartitionProduceResponse { index, ..error_answer(code) };
+    let log_start_offset = match &error {
+        ProduceError::Refused(_) | ProduceError::Append(_) => known_log_start(broker, index, topic, code),
+        ProduceError::Malformed(_) | ProduceError::Code(_) => -1,
+    };
+    let mut answer = PartitionProduceResponse { index, log_start_offset, ..error_answer(code) };
     match error {
         ProduceError::Refused(refusal) if !refusal.record_errors.is_empty() => {
             answer.error_message = Some(Str::from(refusal.message));
@@ -229,7 +252,7 @@ fn refused_answer(
             };
             answer.record_errors = refusal.record_errors.into_iter().map(told).collect();
         }
-        ProduceError::Refused(refusal) => {
+        ProduceError::Malformed(refusal) | ProduceError::Refused(refusal) => {
             tracing::debug!(partition = index, code = %refusal.code, reason = refusal.message, "a batch was refused");
         }
         ProduceError::Append(_) | ProduceError::Code(_) => {}
@@ -243,6 +266,23 @@ fn refused_answer(
             LeaderIdAndEpoch { leader_id: leader.get(), leader_epoch: epoch.get(), ..Default::default() };
     }
     answer
+}
+
+/// Where the log begins that refused a batch. Kafka tells it unless the batch was too large or corrupt, or the log
+/// itself the reason.
+fn known_log_start(broker: &Broker, index: i32, topic: &ResolvedTopic, code: ErrorCode) -> i64 {
+    let untold = [
+        ErrorCode::MessageTooLarge,
+        ErrorCode::RecordListTooLarge,
+        ErrorCode::CorruptMessage,
+        ErrorCode::KafkaStorageError,
+        ErrorCode::NotLeaderOrFollower,
+    ];
+    let Ok((topic_id, ..)) = topic else { return -1 };
+    match broker.partitions.get(*topic_id, index) {
+        Some(partition) if !untold.contains(&code) => partition.log.view().log_start.get(),
+        _ => -1,
+    }
 }
 
 /// Tells where the leaders are that answers point to.

@@ -140,8 +140,7 @@ impl Session {
     }
 
     /// Notes what an answer says of a partition, and decides whether it must be in an incremental answer.
-    /// A partition that gave records goes to the end of the reading order, so that none starves.
-    pub fn answer(&mut self, key: &PartitionKey, answered: Answered) -> bool {
+    fn answer(&mut self, key: &PartitionKey, answered: Answered) -> bool {
         let Some(tracked) = self.tracked.get_mut(key) else {
             return true;
         };
@@ -151,15 +150,18 @@ impl Session {
         let failed = !answered.error.is_none();
         // After a refusal the next answer repeats everything, as Kafka's cached partition does.
         tracked.told = if failed { None } else { Some(told) };
-        if answered.records_len > 0 {
-            let turn = tracked.turn;
-            self.turns.remove(&turn);
-            let turn = self.take_turn(key);
-            if let Some(tracked) = self.tracked.get_mut(key) {
-                tracked.turn = turn;
-            }
-        }
         moved || failed || answered.records_len > 0 || answered.has_more
+    }
+
+    /// Lets all others read before this partition.
+    fn go_to_end(&mut self, key: &PartitionKey) {
+        let Some(tracked) = self.tracked.get(key) else { return };
+        let turn = tracked.turn;
+        self.turns.remove(&turn);
+        let turn = self.take_turn(key);
+        if let Some(tracked) = self.tracked.get_mut(key) {
+            tracked.turn = turn;
+        }
     }
 }
 
@@ -202,6 +204,20 @@ impl Opened {
     /// The session.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
+    }
+
+    /// Notes what the answer says of a partition; whether it must be in it. A partition that gave records to an
+    /// incremental answer goes to the end of the reading order, so that none starves; a full answer leaves the
+    /// order as the reader wrote it.
+    pub fn answer(&mut self, key: &PartitionKey, answered: Answered) -> bool {
+        let told = self.session.answer(key, answered);
+        if !self.is_incremental() {
+            return true;
+        }
+        if answered.records_len > 0 {
+            self.session.go_to_end(key);
+        }
+        told
     }
 
     /// Whether the answer leaves out partitions that did not move.

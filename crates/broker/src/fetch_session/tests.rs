@@ -52,7 +52,7 @@ fn begin(cache: &SessionCache, request: SessionRequest, id: i32) -> i32 {
 fn answer(opened: &mut Opened, index: i32, records_len: usize, high_watermark: i64) -> bool {
     let error = ErrorCode::None;
     let answered = Answered { error, records_len, high_watermark, log_start_offset: 0, has_more: false };
-    opened.session().answer(&key(index), answered)
+    opened.answer(&key(index), answered)
 }
 
 fn order(opened: &mut Opened) -> Vec<i32> {
@@ -80,6 +80,16 @@ fn an_incremental_answer_names_what_moved() {
 }
 
 #[test]
+fn a_full_answer_leaves_the_order_as_it_was_asked() {
+    let cache = cache(10);
+    let mut opened = cache.open(request(0, 0, &[0, 1])).expect("opens");
+    (0..2).for_each(|it| assert!(answer(&mut opened, it, 10, 5)));
+    let id = cache.close(opened, || 5);
+    let mut opened = cache.open(request(id, 1, &[])).expect("opens");
+    assert_eq!(order(&mut opened), [0, 1]);
+}
+
+#[test]
 fn a_refused_partition_is_told_in_full_next_time() {
     let cache = cache(10);
     let mut opened = cache.open(request(0, 0, &[0])).expect("opens");
@@ -90,10 +100,10 @@ fn a_refused_partition_is_told_in_full_next_time() {
         log_start_offset: -1,
         has_more: false,
     };
-    assert!(opened.session().answer(&key(0), refused));
+    assert!(opened.answer(&key(0), refused));
     let id = cache.close(opened, || 5);
     let mut opened = cache.open(request(id, 1, &[])).expect("opens");
-    assert!(opened.session().answer(&key(0), refused), "refusals are always told");
+    assert!(opened.answer(&key(0), refused), "refusals are always told");
     cache.close(opened, || 0);
     let mut opened = cache.open(request(id, 2, &[])).expect("opens");
     assert!(answer(&mut opened, 0, 0, -1), "even if nothing seems to have moved");

@@ -107,7 +107,9 @@ impl Deciding<'_> {
         let mut found = BTreeMap::new();
         for id in ids {
             match self.image.topics.get(id).map(|topic| topic.name.clone()) {
-                None => responses.push(result(None, id, Err(ErrorCode::UnknownTopicId.into()))),
+                None => {
+                    responses.push(result(None, id, Err(Refusal::in_common_words(ErrorCode::UnknownTopicId))))
+                }
                 Some(name) if asked.deletable.contains(&name) => drop(found.insert(id, name)),
                 Some(name) => {
                     let shown = asked.describable.contains(&name).then_some(name);
@@ -119,7 +121,7 @@ impl Deciding<'_> {
             let id = self.image.topics.id(&name);
             let (id, refusal) = match id {
                 _ if !asked.describable.contains(&name) => (Uuid::ZERO, unauthorized()),
-                None => (Uuid::ZERO, Err(ErrorCode::UnknownTopicOrPartition.into())),
+                None => (Uuid::ZERO, Err(Refusal::in_common_words(ErrorCode::UnknownTopicOrPartition))),
                 Some(_) if !asked.deletable.contains(&name) => (Uuid::ZERO, unauthorized()),
                 Some(id) if ids_again.contains(&id) || found.remove(&id).is_some() => {
                     ids_again.insert(id);

@@ -175,7 +175,7 @@ impl Deciding<'_> {
             _ => partition.has_leader(),
         };
         if needless {
-            return Err(ErrorCode::ElectionNotNeeded.into());
+            return Err(Refusal::in_common_words(ErrorCode::ElectionNotNeeded));
         }
         let id = PartitionId { topic: topic.id, index };
         let mut wish = self.wish(topic, id, partition, Candidates::active(&self.image.cluster));

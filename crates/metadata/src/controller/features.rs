@@ -52,7 +52,7 @@ pub(super) fn decide(deciding: &mut Deciding<'_>, asked: UpdateFeatures) -> Deci
     if version <= 1 {
         let fine = |update: &FeatureUpdateKey| UpdatableFeatureResult {
             feature: update.feature.clone(),
-            error_message: Some(ErrorCode::None.message().into()),
+            error_message: Some(ErrorCode::None.name().into()),
             ..Default::default()
         };
         reply.results = request.feature_updates.iter().map(fine).collect();

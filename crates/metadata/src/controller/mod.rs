@@ -120,6 +120,12 @@ impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
         Refusal { code, message: Some(Str::from(message.into())) }
     }
+
+    /// A refusal in the words that the code has for everybody, where Kafka says them; mostly it leaves them to the
+    /// client.
+    pub fn in_common_words(code: ErrorCode) -> Refusal {
+        Refusal { code, message: Some(Str::from_static(code.message())) }
+    }
 }
 
 impl From<ErrorCode> for Refusal {

@@ -50,7 +50,9 @@ impl PartitionAnswer {
             last_stable_offset: -1,
             log_start_offset: -1,
             diverging: EpochEndOffset::default(),
-            aborted: None,
+            // Kafka says that there is none of what there is not, and nothing of what it could not read.
+            aborted: matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
+                .then(Vec::new),
             ranges: SmallVec::new(),
             records_len: 0,
         }
