@@ -183,6 +183,12 @@ pub fn directory_name(partition: &TopicPartition, standing: DirectoryStanding, u
     format!("{topic}{tail}")
 }
 
+/// The name that a log gets when the copy of this name takes its place: the same but for the end.
+pub fn renamed_as_deleted(future: &str) -> Option<String> {
+    let plain = future.strip_suffix(DirectoryStanding::Future.suffix())?;
+    Some(format!("{plain}{}", DirectoryStanding::Delete.suffix()))
+}
+
 /// Takes the name of a partition directory apart; `None` if it is not one.
 pub fn parse_directory_name(name: &str) -> Option<(TopicPartition, DirectoryStanding)> {
     let marked = [DirectoryStanding::Future, DirectoryStanding::Delete, DirectoryStanding::Stray]

@@ -53,8 +53,8 @@ pub use log::{
     LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
 };
 pub use log_set::{
-    DirectoryOptions, DirectoryStatus, Found, FoundLog, Intervals, LogSet, LogSetError, LogSetOptions,
-    OPEN_FILES_MAX, TopicConfigs,
+    CopyStep, DirectoryOptions, DirectoryStatus, Found, FoundLog, Intervals, LogSet, LogSetError,
+    LogSetOptions, Move, OPEN_FILES_MAX, TopicConfigs,
 };
 pub use progress::{Listener, Progress};
 pub use scan::{BatchAt, Torn};

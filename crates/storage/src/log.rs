@@ -23,6 +23,7 @@ use crate::progress::{Listener, Progress};
 use crate::segment::Segment;
 
 mod append;
+mod copy;
 mod flush;
 mod lookup;
 mod read;
@@ -127,7 +128,7 @@ pub struct Log {
     flush: flush::FlushState,
     retired: retire::RetiredFiles,
     closed: AtomicBool,
-    future: bool,
+    future: AtomicBool,
 }
 
 impl Log {
@@ -156,7 +157,7 @@ impl Log {
             flush,
             retired: retire::RetiredFiles::default(),
             closed: AtomicBool::new(false),
-            future,
+            future: AtomicBool::new(future),
             files,
         };
         Ok(Arc::new(log))
@@ -179,7 +180,7 @@ impl Log {
 
     /// Whether it is a copy that is being moved here from another log directory.
     pub fn is_future(&self) -> bool {
-        self.future
+        self.future.load(Ordering::Acquire)
     }
 
     /// The topic's configuration.

@@ -20,8 +20,10 @@ use crate::producer_state::ProducerRules;
 use crate::progress::{Listener, Progress};
 
 mod duties;
+mod moves;
 mod open;
 
+pub use moves::{CopyStep, Move};
 pub use open::{Found, FoundLog};
 
 /// One of `log.dirs`.
@@ -367,14 +369,17 @@ impl LogSet {
     pub fn truncate_to(&self, log: &Log, end: Offset) -> Result<(), StorageError> {
         log.lower_recovery_point(end);
         self.write_checkpoints();
-        log.truncate_to(end)
+        log.truncate_to(end)?;
+        // What is cut off may come back with other records.
+        self.give_up_move(log.partition()).map(|_| ())
     }
 
     /// Empties a log; its next record gets the offset `start`. Blocks.
     pub fn truncate_fully(&self, log: &Log, start: Offset) -> Result<(), StorageError> {
         log.lower_recovery_point(Offset::ZERO);
         self.write_checkpoints();
-        log.truncate_fully(start)
+        log.truncate_fully(start)?;
+        self.give_up_move(log.partition()).map(|_| ())
     }
 
     /// Whether [`LogSet::stop`] was called.
@@ -395,5 +400,7 @@ mod crash_tests;
 mod damage_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod move_tests;
 #[cfg(test)]
 mod tests;

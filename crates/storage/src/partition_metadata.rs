@@ -26,8 +26,8 @@ pub fn read_topic_id(disk: &Disk, directory: &Path) -> io::Result<Option<Uuid>> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    if content.is_empty() {
-        // What a crash leaves of a file that was not durable yet.
+    if content.iter().all(|byte| *byte == 0) {
+        // What a crash leaves of a file that was not durable yet: nothing, or its length.
         return Ok(None);
     }
     match parse(&content) {

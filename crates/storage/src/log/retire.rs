@@ -8,7 +8,7 @@ use std::time::Duration;
 use ottla_base::Moment;
 use parking_lot::Mutex;
 
-use super::Log;
+use super::{Appender, Log};
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile, Standing};
 use crate::producer_state::SnapshotFiles;
@@ -42,6 +42,11 @@ impl Log {
     pub fn rename(&self, name: &str) -> Result<(), StorageError> {
         let _syncing = self.flush.hold();
         let mut appender = self.appender.lock();
+        self.rename_held(&mut appender, name)
+    }
+
+    /// The same, where syncs and appends are kept away already.
+    pub(super) fn rename_held(&self, appender: &mut Appender, name: &str) -> Result<(), StorageError> {
         self.files.move_to(name)?;
         appender.snapshots.set_directory(self.files.path().to_path_buf());
         for segment in appender.tail.segments.iter() {

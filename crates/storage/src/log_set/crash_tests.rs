@@ -123,7 +123,7 @@ async fn run(host: &Host, seed: u64, steps: usize) -> Model {
 }
 
 /// Makes everything fail from the given operation on.
-fn fail_from(host: &Host, operation: u64) {
+pub(super) fn fail_from(host: &Host, operation: u64) {
     let count = Arc::new(AtomicU64::new(0));
     let kinds = [
         Operation::Open,
@@ -203,7 +203,7 @@ fn check(log: &Log, model: &Model, at_least: usize, what: &str) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     Kill,
     PowerCut,
 }
@@ -241,7 +241,7 @@ async fn operations_of(seed: u64, steps: usize) -> u64 {
     host.simulation().unwrap().disk().operations()
 }
 
-fn block_on(future: impl Future<Output = ()>) {
+pub(super) fn block_on(future: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(future);
 }

@@ -229,6 +229,9 @@ impl LogSet {
     pub async fn stop(self: &Arc<Self>, broker_epoch: BrokerEpoch) {
         self.stop.moved();
         let begun = self.host.now();
+        // What is being made, moved or deleted is in its place when this is had.
+        let set = self.clone();
+        self.host.blocking(move || drop(set.changes.lock())).await;
         let mut working = Vec::new();
         for directory in &self.directories {
             let of_directory = |log: &Arc<Log>| Arc::ptr_eq(log.directory(), &directory.directory);

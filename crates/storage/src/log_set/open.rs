@@ -100,9 +100,11 @@ impl LogSet {
             stop,
         });
         let mut working = Vec::new();
+        let mut jobs = Vec::new();
         for (at, shutdown) in shutdowns.iter().enumerate() {
             let Some(job) = set.prepare(at, shutdown.is_some()) else { continue };
             let job = Arc::new(job);
+            jobs.push(job.clone());
             for _ in 0..options.recovery_threads_per_directory.clamp(1, job.total.max(1)) {
                 let (set, job, options) = (set.clone(), job.clone(), options.clone());
                 working.push(options.host.clone().blocking(move || set.work(&job, &options)));
@@ -114,6 +116,9 @@ impl LogSet {
         for directory in &set.directories {
             directory.loaded.store(true, Ordering::Release);
         }
+        set.changes.lock().checkpoints_stale = jobs.iter().any(|job| set.is_stale(job));
+        let settling = set.clone();
+        options.host.clone().blocking(move || settling.settle_moves()).await;
         if set.directories.iter().all(|it| it.directory.failure().is_some()) {
             return Err(io::Error::other("no log directory can be used"));
         }
@@ -126,6 +131,21 @@ impl LogSet {
             "loaded all logs"
         );
         Ok((set, found))
+    }
+
+    /// Whether a checkpoint tells of a log that is not there: it was deleted just before the last process ended.
+    fn is_stale(&self, job: &Job) -> bool {
+        let (logs, damaged) = (self.logs.read(), self.damaged.read());
+        let checkpoints = &job.checkpoints;
+        [&checkpoints.recovery_points, &checkpoints.log_starts, &checkpoints.high_watermarks]
+            .into_iter()
+            .flat_map(|offsets| offsets.keys())
+            .any(|it| {
+                let here = logs.get(it).is_some_and(|entry| {
+                    Arc::ptr_eq(entry.log.directory(), &self.directories[job.at].directory)
+                });
+                !here && !damaged.contains_key(it)
+            })
     }
 
     fn found(&self) -> Vec<FoundLog> {
@@ -248,7 +268,11 @@ impl LogSet {
         }
     }
 
-    fn topic_id_of(&self, directory: &Arc<Directory>, path: &Path) -> Result<Option<Uuid>, StorageError> {
+    pub(super) fn topic_id_of(
+        &self,
+        directory: &Arc<Directory>,
+        path: &Path,
+    ) -> Result<Option<Uuid>, StorageError> {
         read_topic_id(&self.host.disk(), path).map_err(|error| directory.fail(path, &error))
     }
 

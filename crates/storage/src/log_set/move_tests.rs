@@ -1,0 +1,245 @@
+//! Logs that move between log directories: bytes, epochs and producers go along, and a stop at any operation leaves
+//! exactly one log with everything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_base::{BrokerEpoch, LeaderEpoch, Offset, ProducerId, Uuid};
+use ottla_host::Host;
+
+use super::crash_tests::{Stop, block_on, fail_from};
+use super::{CopyStep, DirectoryOptions, Intervals, LogSet, LogSetOptions, Move, OPEN_FILES_MAX};
+use crate::log::LogStartReason;
+use crate::producer_state::ProducerRules;
+use crate::test_fixture::{OPTIONS, TIME, append, batch, produced, read_all, read_bytes};
+use crate::{Log, LogConfig, TopicPartition};
+
+const TOPIC: Uuid = Uuid([7; 16]);
+const CHUNK_BYTES: u32 = 500;
+
+fn orders() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+fn config() -> Arc<LogConfig> {
+    let config = LogConfig { segment_bytes: 600, index_interval_bytes: 150, ..LogConfig::default() };
+    Arc::new(LogConfig { retention_ms: None, file_delete_delay_ms: 0, ..config })
+}
+
+async fn open(host: &Host) -> Option<Arc<LogSet>> {
+    let directory =
+        |at: u8| DirectoryOptions { path: PathBuf::from(format!("/data{at}")), id: Uuid([at + 100; 16]) };
+    let options = LogSetOptions {
+        host: host.clone(),
+        directories: vec![directory(0), directory(1)],
+        default_config: config(),
+        topic_configs: Arc::new(|_| None),
+        producers: ProducerRules { verify_transactions: false, ..ProducerRules::default() },
+        recovery_threads_per_directory: 1,
+        open_files_max: OPEN_FILES_MAX,
+        intervals: Intervals::default(),
+    };
+    LogSet::open(options).await.ok().map(|(set, _)| set)
+}
+
+fn log_of(set: &LogSet) -> Option<Arc<Log>> {
+    set.get_or_create(&orders(), TOPIC, config(), Some(Uuid([100; 16]))).ok()
+}
+
+/// Copies until the copy is level; `None` when a disk has failed.
+fn copy_all(set: &LogSet) -> Option<()> {
+    while let CopyStep::Copied(_) = set.advance_move(&orders(), CHUNK_BYTES).ok()? {}
+    Some(())
+}
+
+fn names(host: &Host, directory: &str) -> Vec<String> {
+    let listed = host.disk().list(directory).unwrap();
+    listed.into_iter().filter(|it| it.is_dir).map(|it| it.name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_moves_with_its_bytes_epochs_and_producers() {
+    let host = Host::simulated(1);
+    let set = open(&host).await.unwrap();
+    let log = log_of(&set).unwrap();
+    for sequence in 0..20 {
+        append(&log, TIME, &[b"plain", b"and more of it"]);
+        log.append_as_leader(&produced(1, sequence, false, &[b"idempotent"]), &OPTIONS).unwrap();
+    }
+    log.begin_epoch(LeaderEpoch(9));
+    log.advance_log_start(Offset(31), LogStartReason::ClientRecordDeletion).unwrap();
+    let start = log.view().log_start;
+    let (bytes, before) = (read_bytes(&log, start, 1 << 20), log.view());
+
+    assert!(set.begin_move(&orders(), Path::new("/nowhere")).is_err());
+    assert_eq!(set.begin_move(&orders(), Path::new("/data0")).unwrap(), Move::Done);
+    assert_eq!(set.begin_move(&orders(), Path::new("/data1")).unwrap(), Move::Begun);
+    assert_eq!(set.begin_move(&orders(), Path::new("/data1")).unwrap(), Move::UnderWay);
+    assert_eq!(set.move_target(&orders()), Some(Uuid([101; 16])));
+    assert!(names(&host, "/data1")[0].ends_with("-future"));
+    copy_all(&set).unwrap();
+    let mut promoted = None;
+    assert!(set.finish_move(&orders(), |log| promoted = Some(log.clone())).unwrap());
+    let moved = promoted.unwrap();
+    assert!(Arc::ptr_eq(&moved, &set.get(&orders()).unwrap()) && !moved.is_future());
+    let after = moved.view();
+    assert_eq!((after.log_start, after.high_watermark, after.end), (start, before.end, before.end));
+    assert_eq!(read_bytes(&moved, start, 1 << 20), bytes, "bytes are unchanged");
+    assert_eq!(moved.latest_epoch(), Some(LeaderEpoch(9)));
+    assert_eq!(names(&host, "/data1"), ["orders-0"]);
+    assert!(names(&host, "/data0")[0].ends_with("-delete"));
+    let refused = log.append_as_leader(&batch(TIME, &[b"late"]), &OPTIONS);
+    assert!(refused.is_err(), "the old log takes nothing");
+    moved.append_as_leader(&produced(1, 20, false, &[b"next"]), &OPTIONS).unwrap();
+    set.remove_files();
+    assert!(names(&host, "/data0").is_empty());
+    assert!(!set.finish_move(&orders(), |_| ()).unwrap());
+
+    // And back again, after a kill.
+    let end = moved.view().end;
+    drop((set, log, moved));
+    host.simulation().unwrap().disk().kill();
+    let set = open(&host).await.unwrap();
+    let log = log_of(&set).unwrap();
+    assert_eq!((log.view().log_start, log.view().end), (start, end));
+    log.with_producers(|it| assert_eq!(it.entry(ProducerId(1)).unwrap().last_sequence(), 20));
+    assert_eq!(set.begin_move(&orders(), Path::new("/data0")).unwrap(), Move::Begun);
+    assert!(set.give_up_move(&orders()).unwrap());
+    assert_eq!(set.begin_move(&orders(), Path::new("/data0")).unwrap(), Move::Begun);
+    copy_all(&set).unwrap();
+    assert!(set.finish_move(&orders(), |_| ()).unwrap());
+    set.stop(BrokerEpoch(1)).await;
+    let set = open(&host).await.unwrap();
+    assert_eq!(set.get(&orders()).unwrap().view().end, end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_follows_a_log_whose_start_moves_away() {
+    let host = Host::simulated(1);
+    let set = open(&host).await.unwrap();
+    let log = log_of(&set).unwrap();
+    for _ in 0..40 {
+        append(&log, TIME, &[b"a record", b"another"]);
+    }
+    set.begin_move(&orders(), Path::new("/data1")).unwrap();
+    set.advance_move(&orders(), 100).unwrap();
+    log.advance_log_start(Offset(61), LogStartReason::ClientRecordDeletion).unwrap();
+    log.apply_retention().unwrap();
+    copy_all(&set).unwrap();
+    assert!(set.finish_move(&orders(), |_| ()).unwrap());
+    let moved = set.get(&orders()).unwrap();
+    assert_eq!((moved.view().log_start, moved.view().end), (Offset(61), Offset(80)));
+    assert_eq!(read_all(&moved, Offset(61), 100).len(), 19);
+
+    // A log without records keeps its offsets.
+    moved.advance_log_start(Offset(80), LogStartReason::ClientRecordDeletion).unwrap();
+    moved.apply_retention().unwrap();
+    set.begin_move(&orders(), Path::new("/data0")).unwrap();
+    copy_all(&set).unwrap();
+    assert!(set.finish_move(&orders(), |_| ()).unwrap());
+    let back = set.get(&orders()).unwrap();
+    assert_eq!((back.view().log_start, back.view().end), (Offset(80), Offset(80)));
+    assert_eq!(append(&back, TIME, &[b"next"]).first, Offset(80));
+}
+
+/// What was acknowledged, and what of it was flushed.
+#[derive(Default)]
+struct Written {
+    acknowledged: usize,
+    flushed: usize,
+}
+
+fn value(number: usize) -> Vec<u8> {
+    format!("value {number}").into_bytes()
+}
+
+fn write(log: &Arc<Log>, written: &mut Written, count: usize) -> Option<()> {
+    for _ in 0..count {
+        log.append_as_leader(&batch(TIME, &[&value(written.acknowledged)]), &OPTIONS).ok()?;
+        written.acknowledged += 1;
+    }
+    Some(())
+}
+
+/// Moves a log that is written to, until the disk fails.
+async fn run(host: &Host, written: &mut Written) -> Option<()> {
+    let set = open(host).await?;
+    let log = log_of(&set)?;
+    write(&log, written, 12)?;
+    log.flush_now().ok()?;
+    written.flushed = written.acknowledged;
+    set.write_checkpoints();
+    set.begin_move(&orders(), Path::new("/data1")).ok()?;
+    set.advance_move(&orders(), CHUNK_BYTES).ok()?;
+    write(&log, written, 5)?;
+    copy_all(&set)?;
+    write(&log, written, 2)?;
+    log.flush_now().ok()?;
+    written.flushed = written.acknowledged;
+    write(&log, written, 1)?;
+    set.finish_move(&orders(), |_| ()).ok()?;
+    // What the copy took over is durable.
+    written.flushed = written.acknowledged;
+    let moved = set.get(&orders())?;
+    write(&moved, written, 3)?;
+    set.remove_files();
+    write(&moved, written, 3)
+}
+
+async fn stop_at(operation: u64, stop: Stop) {
+    let host = Host::simulated(operation);
+    fail_from(&host, operation);
+    let mut written = Written::default();
+    let _ = run(&host, &mut written).await;
+    let disk = host.simulation().unwrap().disk();
+    let at_least = match stop {
+        Stop::Kill => written.acknowledged,
+        Stop::PowerCut => written.flushed,
+    };
+    match stop {
+        Stop::Kill => disk.kill(),
+        Stop::PowerCut => disk.crash(),
+    }
+    disk.heal();
+    let what = format!("{stop:?} at operation {operation}");
+    let check = |log: &Log| {
+        let found = read_all(log, Offset(0), 300);
+        assert!(found.len() >= at_least, "{what}: {} of {at_least} records", found.len());
+        for (at, (offset, found)) in found.into_iter().enumerate() {
+            assert_eq!((offset, found), (at as i64, value(at)), "{what}");
+        }
+    };
+    let set = open(&host).await.unwrap_or_else(|| panic!("{what}: the set opens"));
+    assert!(set.damaged().is_empty(), "{what}: {:?}", set.damaged());
+    let log = log_of(&set).unwrap();
+    log.advance_high_watermark(log.view().end);
+    check(&log);
+    // What was under way goes on; otherwise it is begun once more.
+    let mut end = log.view().end;
+    log.append_as_leader(&batch(TIME, &[&value(end.get() as usize)]), &OPTIONS).unwrap();
+    end = end.after(1);
+    set.begin_move(&orders(), Path::new("/data1")).unwrap();
+    copy_all(&set).unwrap();
+    set.finish_move(&orders(), |_| ()).unwrap();
+    let moved = set.get(&orders()).unwrap();
+    check(&moved);
+    assert_eq!(moved.view().end, end, "{what}");
+    set.remove_files();
+    assert!(names(&host, "/data0").is_empty(), "{what}: {:?}", names(&host, "/data0"));
+    assert_eq!(names(&host, "/data1"), ["orders-0"], "{what}");
+    set.stop(BrokerEpoch(1)).await;
+    let set = open(&host).await.unwrap();
+    assert_eq!(set.get(&orders()).unwrap().view().end, end, "{what}: after a clean stop");
+}
+
+#[test]
+fn a_stop_at_any_operation_of_a_move_leaves_one_log_with_everything() {
+    block_on(async {
+        let host = Host::simulated(0);
+        run(&host, &mut Written::default()).await.unwrap();
+        for operation in 0..host.simulation().unwrap().disk().operations() {
+            stop_at(operation, Stop::Kill).await;
+            stop_at(operation, Stop::PowerCut).await;
+        }
+    });
+}
