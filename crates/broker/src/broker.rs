@@ -17,6 +17,7 @@ use crate::auto_create::UnderWay;
 use crate::config::BrokerSettings;
 use crate::fetch_session::SessionCache;
 use crate::metrics::Metrics;
+use crate::moves::Moves;
 use crate::partition::Partition;
 use crate::partitions::Partitions;
 use crate::placements::Placements;
@@ -49,6 +50,8 @@ pub struct Broker {
     pub(crate) producer_ids: ProducerIds,
     /// Where replicas are, and who must know.
     pub(crate) placements: Placements,
+    /// Replicas on their way to another log directory.
+    pub(crate) moves: Moves,
     /// Topics that were asked for and are being made.
     pub(crate) auto_created: UnderWay,
     /// What is counted.
@@ -105,6 +108,7 @@ impl Broker {
             controller: parts.controller,
             producer_ids: ProducerIds::default(),
             placements: Placements::default(),
+            moves: Moves::default(),
             auto_created: UnderWay::default(),
             metrics: Metrics::default(),
         }
@@ -150,6 +154,13 @@ impl Broker {
         if self.host.timeout(LONGEST, caught_up).await.is_err() {
             tracing::debug!(%committed, applied = %self.image_offset(), "this broker lags behind the controller");
         }
+    }
+
+    /// Waits, but not longer than `limit`, until something is so in the image of this broker. Says whether it is.
+    pub(crate) async fn wait_for_image(&self, limit: Duration, is_so: impl Fn() -> bool) -> bool {
+        let mut applied = self.image_offset.subscribe();
+        let waited = self.host.timeout(limit, applied.wait_for(|_| is_so())).await;
+        waited.is_ok_and(|it| it.is_ok())
     }
 
     /// A block of producer ids that no other broker has.

@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::call::{Call, Serves};
 
 /// What this broker serves. A call that is not in the list is not advertised either.
-const SERVED: [ApiKey; 32] = [
+const SERVED: [ApiKey; 33] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
@@ -23,6 +23,7 @@ const SERVED: [ApiKey; 32] = [
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::ElectLeaders,
@@ -76,6 +77,9 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         }
         Request::DescribeConfigs(it) => api::describe_configs::describe_configs(broker, call, it).into(),
         Request::AlterConfigs(it) => api::alter_configs::alter_configs(broker, call, it),
+        Request::AlterReplicaLogDirs(it) => {
+            api::alter_replica_log_dirs::alter_replica_log_dirs(broker, call, it)
+        }
         Request::DescribeLogDirs(it) => api::describe_log_dirs::describe_log_dirs(broker, call, it),
         Request::CreatePartitions(it) => api::forward::create_partitions(broker, call, it),
         Request::ElectLeaders(it) => api::forward::elect_leaders(broker, call, it),

@@ -9,6 +9,7 @@
 //! | `api` | one file per API |
 //! | `broker` | what every handler may touch |
 //! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
+//! | `moves` | replicas on their way to another log directory |
 //! | `placements` | which log directory holds which replica, and who must know |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `lifecycle` | registration, heartbeats, leave |
@@ -32,6 +33,7 @@ pub mod format;
 pub mod lifecycle;
 mod loggers;
 pub mod metrics;
+mod moves;
 pub mod partition;
 pub mod partitions;
 mod placements;

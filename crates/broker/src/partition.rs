@@ -11,7 +11,7 @@ use ottla_record::{
     TimestampType, ValidationRules,
 };
 use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard};
-use ottla_storage::{AppendError, AppendOptions, Appended, Commit, Log};
+use ottla_storage::{AppendError, AppendOptions, Appended, Commit, Log, StorageError};
 use ottla_wire::messages::fetch_response::EpochEndOffset;
 
 use crate::metrics::topics::TopicCounters;
@@ -93,8 +93,7 @@ pub struct Partition {
     pub topic_id: Uuid,
     /// Its number within the topic.
     pub index: PartitionIndex,
-    /// Its log.
-    pub log: Arc<Log>,
+    log: ArcSwap<Log>,
     /// What its topic counts.
     pub counters: Arc<TopicCounters>,
     broker: NodeId,
@@ -133,7 +132,18 @@ impl Partition {
     ) -> Partition {
         begin(broker, &log, &leadership);
         let (leadership, demands) = (ArcSwap::from_pointee(leadership), ArcSwap::from_pointee(demands));
+        let log = ArcSwap::new(log);
         Partition { topic, topic_id, index, log, counters, broker, leadership, demands }
+    }
+
+    /// Its log: another one once it was moved to another directory.
+    pub fn log(&self) -> Arc<Log> {
+        self.log.load_full()
+    }
+
+    /// Goes on with a log that has taken the place of the one before.
+    pub(crate) fn go_on_with(&self, log: Arc<Log>) {
+        self.log.store(log);
     }
 
     /// Who leads.
@@ -143,7 +153,7 @@ impl Partition {
 
     /// Takes what the metadata says now. Offsets below the start of an epoch are what its leader found.
     pub fn lead(&self, leadership: Leadership) {
-        begin(self.broker, &self.log, &leadership);
+        begin(self.broker, &self.log(), &leadership);
         self.leadership.store(Arc::new(leadership));
     }
 
@@ -174,7 +184,7 @@ impl Partition {
         last_fetched_epoch: i32,
         fetch_offset: i64,
     ) -> Result<Option<EpochEndOffset>, ErrorCode> {
-        let found = self.log.end_of_epoch(LeaderEpoch(last_fetched_epoch));
+        let found = self.log().end_of_epoch(LeaderEpoch(last_fetched_epoch));
         if found.epoch == LeaderEpoch::NONE || found.end.get() < 0 {
             return Err(ErrorCode::OffsetOutOfRange);
         }
@@ -193,7 +203,7 @@ impl Partition {
 
     /// Whether clients may delete records: not where compaction alone decides what stays.
     pub fn may_delete_records(&self) -> bool {
-        let config = self.log.config();
+        let config = self.log().config();
         config.cleanup_delete || !config.cleanup_compact
     }
 
@@ -235,7 +245,15 @@ impl Partition {
         let commit = if leadership.isr.len() > 1 { Commit::Later } else { Commit::AtOnce };
         let options =
             AppendOptions { leader_epoch, origin: ProducerOrigin::Client(VerificationGuard::NONE), commit };
-        let appended = self.log.append_as_leader(&accepted, &options).map_err(ProduceError::Append)?;
+        let log = self.log();
+        let appended = match log.append_as_leader(&accepted, &options) {
+            // It was moved to another directory meanwhile.
+            Err(AppendError::Storage(StorageError::Closed)) if !Arc::ptr_eq(&log, &self.log()) => {
+                self.log().append_as_leader(&accepted, &options)
+            }
+            other => other,
+        };
+        let appended = appended.map_err(ProduceError::Append)?;
         Ok((appended, accepted))
     }
 }

@@ -22,6 +22,7 @@ use crate::config::BrokerSettings;
 use crate::fetch_session::{SessionCache, SessionLimits};
 use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
 use crate::metrics;
+use crate::moves;
 use crate::placements;
 use crate::quorum::{self, QuorumError};
 use crate::replicas;
@@ -180,6 +181,7 @@ impl Starting {
         running.keep_strays_aside();
         running.tasks.push(broker.host.spawn(lifecycle::keep_alive(broker.clone(), running.epoch)));
         running.tasks.push(broker.host.spawn(placements::tell(broker.clone())));
+        running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
         running.tasks.push(broker.host.spawn(rotate_metrics(broker.clone())));
         running.serve_metrics(&settings).await?;

@@ -37,7 +37,7 @@ pub(crate) fn apply(broker: &Broker, delta: Delta<'_>) {
             last = Some((partition.topic_id, config, demands));
         }
         if let Some((_, config, demands)) = &last {
-            partition.log.set_config(config.clone());
+            partition.log().set_config(config.clone());
             partition.demand(demands.clone());
         }
     }

@@ -50,7 +50,7 @@ fn delete(broker: &Broker, name: &str, index: i32, offset: i64) -> Result<Offset
     if !partition.may_delete_records() {
         return Err(ErrorCode::PolicyViolation);
     }
-    let view = partition.log.view();
+    let view = partition.log().view();
     let start = match offset {
         TO_HIGH_WATERMARK => view.high_watermark,
         below if below < 0 => return Err(ErrorCode::OffsetOutOfRange),
@@ -60,7 +60,7 @@ fn delete(broker: &Broker, name: &str, index: i32, offset: i64) -> Result<Offset
         return Err(ErrorCode::OffsetOutOfRange);
     }
     partition
-        .log
+        .log()
         .advance_log_start(start, LogStartReason::ClientRecordDeletion)
         .map_err(|error| error.error_code())
 }

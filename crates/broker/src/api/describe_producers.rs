@@ -35,7 +35,7 @@ fn producers(broker: &Broker, topic: &str, index: i32) -> Result<Vec<ProducerSta
     ottla_base::validate_topic_name(topic).map_err(|_| ErrorCode::InvalidTopicException)?;
     let partition = broker.find_partition(topic, index)?;
     partition.leader_epoch(-1)?;
-    let described = partition.log.with_producers(|producers| {
+    let described = partition.log().with_producers(|producers| {
         let entries = producers.entries().into_iter().map(|(id, entry)| ProducerState {
             producer_id: id.get(),
             producer_epoch: i32::from(entry.epoch().get()),

@@ -164,7 +164,8 @@ impl Fetching {
     fn read_warm(&self, plan: &[Planned]) -> Option<Read> {
         let warm = plan.iter().filter_map(|it| it.partition.as_ref().ok().map(|partition| (it, partition)));
         for (planned, partition) in warm {
-            if !partition.log.is_warm(&partition.log.view(), Offset(planned.wanted.fetch_offset)) {
+            let log = partition.log();
+            if !log.is_warm(&log.view(), Offset(planned.wanted.fetch_offset)) {
                 return None;
             }
         }
@@ -177,7 +178,7 @@ impl Fetching {
         loop {
             listener.reset();
             for partition in plan.iter().filter_map(|it| it.partition.as_ref().ok()) {
-                partition.log.listen(&listener);
+                partition.log().listen(&listener);
             }
             let read = match self.read_warm(&plan) {
                 Some(read) => read,
@@ -263,7 +264,8 @@ fn read_partition(
         return refused(code);
     }
     let mut answer = refused(ErrorCode::None);
-    let view = partition.log.view();
+    let log = partition.log();
+    let view = log.view();
     answer.high_watermark = view.high_watermark.get();
     answer.last_stable_offset = view.last_stable.get();
     answer.log_start_offset = view.log_start.get();
@@ -285,13 +287,17 @@ fn read_partition(
         // The first records of an answer are whole however large they are: a reader must be able to go on.
         first_batch: if bytes_so_far == 0 { FirstBatch::Whole } else { FirstBatch::WithinLimit },
     };
-    match partition.log.read(&view, &request) {
+    match log.read(&view, &request) {
         Ok(records) => {
             if terms.read_committed {
                 answer.aborted = Some(records.aborted);
             }
             answer.records_len = records.bytes;
             answer.ranges = records.ranges;
+        }
+        // It was moved to another directory meanwhile.
+        Err(_) if !Arc::ptr_eq(&log, &partition.log()) => {
+            return read_partition(planned, partition, terms, bytes_so_far);
         }
         Err(error) => {
             let code = error.error_code();

@@ -128,7 +128,7 @@ fn lookup(
     timestamp: i64,
     limit: ReadLimit,
 ) -> Result<Found, ottla_storage::StorageError> {
-    let log = &partition.log;
+    let log = partition.log();
     let view = log.view();
     let at = |offset: Offset| Found {
         offset: offset.get(),

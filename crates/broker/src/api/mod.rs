@@ -1,6 +1,7 @@
 //! One file per API; each says which versions it speaks and where it departs from Kafka.
 
 pub mod alter_configs;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 mod counted;
 pub mod delete_records;

@@ -42,6 +42,6 @@ fn end_offset(
 ) -> Result<(i32, i64), ErrorCode> {
     let partition = broker.find_partition(topic, asked.partition)?;
     partition.leader_epoch(asked.current_leader_epoch)?;
-    let found = partition.log.end_of_epoch(LeaderEpoch(asked.leader_epoch));
+    let found = partition.log().end_of_epoch(LeaderEpoch(asked.leader_epoch));
     Ok((found.epoch.get(), found.end.get()))
 }

@@ -174,11 +174,11 @@ impl Wait {
     }
 
     fn is_over(&self) -> bool {
-        !self.flush_first && self.partition.log.view().high_watermark >= self.end
+        !self.flush_first && self.partition.log().view().high_watermark >= self.end
     }
 
     async fn done(&self, broker: &Broker, deadline: ottla_base::Moment) -> Result<(), ErrorCode> {
-        let log = &self.partition.log;
+        let log = self.partition.log();
         if self.flush_first {
             log.flush_to(self.end).await.map_err(|error| error.error_code())?;
             if self.partition.leadership().isr.len() <= 1 {
@@ -280,7 +280,7 @@ fn known_log_start(broker: &Broker, index: i32, topic: &ResolvedTopic, code: Err
     ];
     let Ok((topic_id, ..)) = topic else { return -1 };
     match broker.partitions.get(*topic_id, index) {
-        Some(partition) if !untold.contains(&code) => partition.log.view().log_start.get(),
+        Some(partition) if !untold.contains(&code) => partition.log().view().log_start.get(),
         _ => -1,
     }
 }

@@ -80,19 +80,19 @@ const PARTITION_GAUGES: &[PartitionGauge] = &[
         i64::from(it.leadership().isr.len() == it.min_insync_replicas())
     }),
     ("kafka_cluster_partition_laststableoffsetlag", "High watermark less last stable offset.", |it| {
-        let view = it.log.view();
+        let view = it.log().view();
         view.high_watermark.get() - view.last_stable.get()
     }),
 ];
 
 const LOG_GAUGES: &[PartitionGauge] = &[
     ("kafka_log_log_logstartoffset", "The first offset that can be read.", |it| {
-        it.log.view().log_start.get()
+        it.log().view().log_start.get()
     }),
-    ("kafka_log_log_logendoffset", "The offset that the next record gets.", |it| it.log.view().end.get()),
-    ("kafka_log_log_numlogsegments", "Segments.", |it| count(it.log.view().segment_count())),
+    ("kafka_log_log_logendoffset", "The offset that the next record gets.", |it| it.log().view().end.get()),
+    ("kafka_log_log_numlogsegments", "Segments.", |it| count(it.log().view().segment_count())),
     ("kafka_log_log_size", "Bytes of all segments.", |it| {
-        i64::try_from(it.log.view().size()).unwrap_or(i64::MAX)
+        i64::try_from(it.log().view().size()).unwrap_or(i64::MAX)
     }),
 ];
 

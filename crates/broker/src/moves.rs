@@ -1,0 +1,131 @@
+//! Replicas on their way to another log directory: copied in the background at a bounded pace, then put in the place
+//! of what they were copied from (KIP-113, KIP-858).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_base::{PartitionIndex, Uuid};
+use ottla_storage::{CopyStep, StorageError, TopicPartition};
+use tokio::sync::Notify;
+
+use crate::broker::Broker;
+
+/// How much is copied at a time.
+const CHUNK_BYTES: u32 = 1 << 20;
+/// A copy is made durable as often, so that the last time does not take long.
+const FLUSH_EVERY_BYTES: u64 = 64 << 20;
+/// How long is waited for the controller, and before a copy that could not go on is looked at again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Wakes who carries out moves.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    begun: Notify,
+}
+
+impl Moves {
+    /// A move was begun.
+    pub(crate) fn begun(&self) {
+        self.begun.notify_one();
+    }
+}
+
+/// Carries out moves one after the other, those that the last process had begun first, for as long as the broker lives.
+pub(crate) async fn carry_out(broker: Arc<Broker>) {
+    loop {
+        let under_way: Vec<TopicPartition> =
+            broker.logs.futures().iter().map(|it| it.partition().clone()).collect();
+        let mut left = false;
+        for partition in under_way {
+            if let Err(error) = carry(&broker, &partition).await {
+                tracing::error!(%partition, %error, "a replica cannot be moved");
+            }
+            left |= broker.logs.move_target(&partition).is_some();
+        }
+        let wait = broker.moves.begun.notified();
+        if left {
+            // Not yet possible, or another one was begun meanwhile.
+            let _ = broker.host.timeout(PATIENCE, wait).await;
+        } else {
+            wait.await;
+        }
+    }
+}
+
+async fn carry(broker: &Arc<Broker>, partition: &TopicPartition) -> Result<(), StorageError> {
+    let Some((topic, index)) = replica_of(broker, partition) else { return Ok(()) };
+    if copy(broker, partition).await? == CopyStep::Over {
+        return Ok(());
+    }
+    let Some(target) = broker.logs.move_target(partition) else { return Ok(()) };
+    // The controller knows before: what it thinks of as failed must not be what is in use.
+    if !told(broker, (topic, index), target).await || copy(broker, partition).await? == CopyStep::Over {
+        if let Some(directory) = broker.logs.get(partition).and_then(|it| broker.logs.directory_id(&it)) {
+            if broker.logs.move_target(partition).is_none() {
+                broker.placements.note(topic, index, directory);
+            }
+        }
+        return Ok(());
+    }
+    let (finishing, moved) = (broker.clone(), partition.clone());
+    let finish = move || {
+        finishing.logs.finish_move(&moved, |log| {
+            if let Some(replica) = finishing.partitions.get(topic, index.get()) {
+                replica.go_on_with(log.clone());
+            }
+        })
+    };
+    broker.host.blocking(finish).await.map(|_| ())
+}
+
+/// Copies until the copy is level or there is none any more.
+async fn copy(broker: &Arc<Broker>, partition: &TopicPartition) -> Result<CopyStep, StorageError> {
+    let mut unflushed = 0;
+    loop {
+        let (logs, copied) = (broker.logs.clone(), partition.clone());
+        let flush = unflushed >= FLUSH_EVERY_BYTES;
+        let step = broker.host.blocking(move || {
+            if flush {
+                logs.flush_move(&copied)?;
+            }
+            logs.advance_move(&copied, CHUNK_BYTES)
+        });
+        match step.await? {
+            CopyStep::Copied(bytes) => {
+                unflushed = if flush { 0 } else { unflushed } + u64::from(bytes);
+                let rate = broker
+                    .settings
+                    .load()
+                    .server
+                    .dynamic_quotas
+                    .replica_alter_log_dirs_io_max_bytes_per_second;
+                let pause = f64::from(bytes) / rate.max(1) as f64;
+                broker.host.sleep(Duration::from_secs_f64(pause.min(PAUSE_MAX_S))).await;
+            }
+            step => return Ok(step),
+        }
+    }
+}
+
+/// The longest pause between two pieces of a copy, however low the rate.
+const PAUSE_MAX_S: f64 = 60.0;
+
+/// The replica whose log is moved.
+fn replica_of(broker: &Broker, partition: &TopicPartition) -> Option<(Uuid, PartitionIndex)> {
+    let topic = broker.image.load().topics.id(&partition.topic)?;
+    Some((topic, broker.partitions.get(topic, partition.partition.get())?.index))
+}
+
+/// Tells the controller where a replica will be, and waits until this broker sees it, but not for long.
+async fn told(broker: &Arc<Broker>, (topic, index): (Uuid, PartitionIndex), target: Uuid) -> bool {
+    let is_told = || {
+        let image = broker.image.load();
+        let partition = image.topics.partition(topic, index);
+        partition.and_then(|it| it.directory_of(broker.node_id)) == Some(target)
+    };
+    if is_told() {
+        return true;
+    }
+    broker.placements.note(topic, index, target);
+    broker.wait_for_image(PATIENCE, is_told).await
+}
