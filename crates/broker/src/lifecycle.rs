@@ -187,11 +187,19 @@ pub async fn unfence(
     }
 }
 
-/// Says from time to time that the broker is alive, for as long as it is.
+/// Says from time to time, and at once when a log directory fails, that the broker is alive, for as long as it is.
 pub async fn keep_alive(broker: Arc<Broker>, epoch: BrokerEpoch) {
+    let failures = ottla_storage::Listener::new();
+    broker.logs.listen_for_failures(&failures);
     loop {
         let interval = broker.settings.load().server.quorum.broker_heartbeat_interval_ms;
-        broker.host.sleep(Duration::from_millis(u64::try_from(interval).unwrap_or(2000))).await;
+        let interval = Duration::from_millis(u64::try_from(interval).unwrap_or(2000));
+        if broker.host.timeout(interval, failures.wait()).await.is_ok() {
+            failures.reset();
+            broker.logs.listen_for_failures(&failures);
+            let dropped = broker.logs.drop_offline().len();
+            tracing::error!(partitions = dropped, "partitions are offline with their log directory");
+        }
         if let Err(code) = heartbeat(&broker, epoch, Wish::Serve).await {
             tracing::warn!(%code, "a heartbeat was refused");
         }

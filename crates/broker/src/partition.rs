@@ -164,6 +164,10 @@ impl Partition {
 
     /// The epoch in which this broker leads, if it does and the caller's epoch (-1 if unknown) is the same.
     pub fn leader_epoch(&self, expected: i32) -> Result<LeaderEpoch, ErrorCode> {
+        if self.log.load().directory().failure().is_some() {
+            // Whoever leads now: a client learns that from the metadata.
+            return Err(ErrorCode::KafkaStorageError);
+        }
         let leadership = self.leadership.load();
         if expected >= 0 {
             match expected.cmp(&leadership.leader_epoch.get()) {

@@ -211,6 +211,25 @@ async fn follow_metadata(broker: Arc<Broker>) {
     }
 }
 
+/// Ends when the directory of the metadata, or every log directory, has failed.
+async fn directories_lost(broker: &Broker) -> String {
+    let failures = ottla_storage::Listener::new();
+    loop {
+        failures.reset();
+        broker.logs.listen_for_failures(&failures);
+        let metadata = broker.settings.load().metadata_directory().to_owned();
+        let directories = broker.logs.directories();
+        let failed = || directories.iter().filter_map(|it| it.failure.as_ref().map(|reason| (it, reason)));
+        if let Some((_, reason)) = failed().find(|(it, _)| it.path == metadata) {
+            return format!("the directory of the metadata has failed: {reason}");
+        }
+        if let (Some((_, reason)), true) = (failed().next(), failed().count() == directories.len()) {
+            return format!("every log directory has failed: {reason}");
+        }
+        failures.wait().await;
+    }
+}
+
 async fn rotate_metrics(broker: Arc<Broker>) {
     loop {
         broker.host.sleep(METRICS_WINDOW).await;
@@ -247,12 +266,17 @@ impl RunningServer {
         &self.broker.cluster_id
     }
 
-    /// Ends when the server cannot go on: the quorum has lost its disk.
-    pub async fn failed(&mut self) -> QuorumError {
-        match (&mut self.quorum.task).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => QuorumError::Log("the quorum's task ended".to_owned()),
-            Err(error) => QuorumError::Log(error.to_string()),
+    /// Ends when the server cannot go on, and says why: the quorum has lost its disk, or no log directory is left.
+    pub async fn failed(&mut self) -> String {
+        let broker = self.broker.clone();
+        tokio::select! {
+            biased;
+            ended = &mut self.quorum.task => match ended {
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(())) => "the quorum's task ended".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            reason = directories_lost(&broker) => reason,
         }
     }
 

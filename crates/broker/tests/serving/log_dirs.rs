@@ -105,3 +105,29 @@ fn a_replica_moves_to_another_directory_and_the_controller_knows() {
     assert_eq!(place_of(&node), (path, false));
     assert_eq!(node.fetch("t", 0).high_watermark, last.base_offset + 1);
 }
+
+#[test]
+fn a_directory_that_fails_takes_its_partitions_offline_and_no_others() {
+    let node = Node::with_log_dirs(2, &[]);
+    let broker = node.running().broker().clone();
+    let metadata = broker.settings.load().metadata_directory().to_owned();
+    let topics = [("t", node.create_topic("t", 1, &[])), ("u", node.create_topic("u", 1, &[]))];
+    let is_other = |id| broker.partitions.get(id, 0).unwrap().log().directory().path() != metadata;
+    let (lost, kept) = if is_other(topics[0].1) { (topics[0], topics[1]) } else { (topics[1], topics[0]) };
+    let log = broker.partitions.get(lost.1, 0).unwrap().log();
+    log.directory().fail_for_good(&log.path(), &std::io::Error::other("broken by a test"));
+    assert_eq!(code(node.produce(lost.0, batch(&["a"])).error_code), ErrorCode::KafkaStorageError);
+    assert_eq!(code(node.fetch(lost.0, 0).error_code), ErrorCode::KafkaStorageError);
+    assert_eq!(node.produce(kept.0, batch(&["a"])).error_code, 0);
+    let has_leader = || broker.image.load().topics.partitions(lost.1).any(|(_, it)| it.has_leader());
+    for _ in 0..150 {
+        if !has_leader() {
+            break;
+        }
+        node.pause(10);
+    }
+    assert!(!has_leader(), "the controller was told at once");
+    assert_eq!(code(node.produce(lost.0, batch(&["a"])).error_code), ErrorCode::KafkaStorageError);
+    assert_eq!(node.produce(kept.0, batch(&["a"])).error_code, 0);
+    assert!(node.metrics().contains("offlinelogdirectorycount 1"));
+}

@@ -52,7 +52,7 @@ async fn serve(host: &Host, settings: BrokerSettings, log_format: LogFormat) -> 
     let mut signals = listening.map_err(|error| Failure::new(format!("signals cannot be heard: {error}")))?;
     let directories: Vec<String> = settings.log_directories().map(|it| it.display().to_string()).collect();
     let controllers = settings.server.network.controller_listener_names.clone();
-    let running = tokio::select! {
+    let mut running = tokio::select! {
         biased;
         signal = signals.next() => {
             tracing::info!(?signal, "stopped before the server had started");
@@ -65,7 +65,14 @@ async fn serve(host: &Host, settings: BrokerSettings, log_format: LogFormat) -> 
         output.line(banner(&running, &controllers, &directories))?;
         output.flush()?;
     }
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        biased;
+        signal = signals.next() => signal,
+        reason = running.failed() => {
+            return Err(Failure::new(format!("the server cannot go on: {reason}"))
+                .advice("repair or replace the disk; the next start checks the logs first"));
+        }
+    };
     tracing::info!(?signal, "stopping; once more to stop at once");
     tokio::select! {
         biased;
