@@ -60,10 +60,10 @@ async fn carry(broker: &Arc<Broker>, partition: &TopicPartition) -> Result<(), S
     let Some(target) = broker.logs.move_target(partition) else { return Ok(()) };
     // The controller knows before: what it thinks of as failed must not be what is in use.
     if !told(broker, (topic, index), target).await || copy(broker, partition).await? == CopyStep::Over {
-        if let Some(directory) = broker.logs.get(partition).and_then(|it| broker.logs.directory_id(&it)) {
-            if broker.logs.move_target(partition).is_none() {
-                broker.placements.note(topic, index, directory);
-            }
+        let directory = broker.logs.get(partition).and_then(|it| broker.logs.directory_id(&it));
+        if let (Some(directory), None) = (directory, broker.logs.move_target(partition)) {
+            // It was given up: the controller shall know that the replica stays.
+            broker.placements.note(topic, index, directory);
         }
         return Ok(());
     }
