@@ -1,7 +1,7 @@
 //! What every handler may touch: the state of one broker process.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +9,7 @@ use ottla_base::{ErrorCode, NodeId, Offset, Str, Uuid};
 use ottla_host::Host;
 use ottla_metadata::controller::{Reply, Request};
 use ottla_metadata::{Delta, Image};
+use ottla_net::admission::Admission;
 use ottla_storage::LogSet;
 use ottla_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use tokio::sync::watch;
@@ -50,6 +51,8 @@ pub struct Broker {
     pub(crate) producer_ids: ProducerIds,
     /// Where replicas are, and who must know.
     pub(crate) placements: Placements,
+    /// Which connections are let in, once any are.
+    pub(crate) admission: OnceLock<Admission>,
     /// Replicas on their way to another log directory.
     pub(crate) moves: Moves,
     /// Topics that were asked for and are being made.
@@ -108,6 +111,7 @@ impl Broker {
             controller: parts.controller,
             producer_ids: ProducerIds::default(),
             placements: Placements::default(),
+            admission: OnceLock::new(),
             moves: Moves::default(),
             auto_created: UnderWay::default(),
             metrics: Metrics::default(),

@@ -4,7 +4,7 @@
 //! that no client meets a broker that does not know its topics.
 
 mod directories;
-mod listeners;
+pub(crate) mod listeners;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -50,6 +50,9 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
             for it in left_out {
                 tracing::warn!(key = it.name, reason = it.reason, "a dynamic setting has no effect");
             }
+            if let Some(admission) = broker.admission.get() {
+                admission.set_limits(crate::server::listeners::admission_limits(&settings));
+            }
             broker.settings.store(Arc::new(settings));
         }
         Err(error) => tracing::error!(%error, "dynamic settings are invalid and were left as they were"),

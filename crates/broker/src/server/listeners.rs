@@ -139,7 +139,7 @@ impl Bound {
         settings: &BrokerSettings,
     ) -> Result<Vec<Server>, StartError> {
         let network = &settings.server.network;
-        let admission = Admission::new(admission_limits(settings));
+        let admission = broker.admission.get_or_init(|| Admission::new(admission_limits(settings)));
         let budget = Budget::new(usize::try_from(settings.request_memory_bytes()).unwrap_or(usize::MAX));
         let limits = ConnectionLimits {
             max_frame_bytes: usize::try_from(network.socket_request_max_bytes).unwrap_or(0),
@@ -173,7 +173,8 @@ impl Bound {
     }
 }
 
-fn admission_limits(settings: &BrokerSettings) -> AdmissionLimits {
+/// What the settings allow in connections.
+pub(crate) fn admission_limits(settings: &BrokerSettings) -> AdmissionLimits {
     let network = &settings.server.network;
     let connections = |number: i32| usize::try_from(number).unwrap_or(usize::MAX);
     let overrides = network.max_connections_per_ip_overrides.split(',').filter_map(|it| {
