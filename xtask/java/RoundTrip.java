@@ -145,7 +145,12 @@ public final class RoundTrip {
         String from = admin.describeReplicaLogDirs(List.of(replica)).all().get().get(replica).getCurrentReplicaLogDir();
         String to = admin.describeLogDirs(List.of(1)).allDescriptions().get().get(1).keySet().stream()
             .filter(it -> !it.equals(from)).findFirst().orElseThrow();
-        admin.alterReplicaLogDirs(Map.of(replica, to)).all().get();
+        try {
+            admin.alterReplicaLogDirs(Map.of(replica, to)).all().get();
+        } catch (ExecutionException refused) {
+            System.out.println("## move\n" + refused.getCause());
+            return;
+        }
         long deadline = System.currentTimeMillis() + 20_000;
         while (!to.equals(admin.describeReplicaLogDirs(List.of(replica)).all().get().get(replica).getCurrentReplicaLogDir())) {
             if (System.currentTimeMillis() > deadline) {

@@ -148,6 +148,18 @@ impl Broker {
         self.logs.directories().into_iter().filter(|it| it.failure.is_some()).map(|it| it.id).collect()
     }
 
+    /// The ids of the log directories that take no new partitions (KIP-1066).
+    pub fn cordoned_directories(&self) -> Vec<Uuid> {
+        let settings = self.settings.load();
+        let cordoned = settings.server.cordoned_directories();
+        if cordoned.is_empty() {
+            return Vec::new();
+        }
+        let is_cordoned = |path: &str| cordoned.iter().any(|it| *it == path || *it == "*");
+        let directories = self.logs.directories().into_iter();
+        directories.filter(|it| it.path.to_str().is_some_and(is_cordoned)).map(|it| it.id).collect()
+    }
+
     /// Waits, but not long, until this broker has applied what the controller has committed: who has changed something
     /// through this broker shall see it here.
     pub async fn catch_up(&self) {

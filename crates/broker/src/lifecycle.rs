@@ -8,6 +8,7 @@ use ottla_metadata::controller::{RegisterBroker, Reply, Request};
 use ottla_wire::messages::broker_heartbeat_request::BrokerHeartbeatRequest;
 use ottla_wire::messages::broker_heartbeat_response::BrokerHeartbeatResponse;
 use ottla_wire::messages::broker_registration_request::{BrokerRegistrationRequest, Feature, Listener};
+use ottla_wire::messages::controller_registration_request::{self, ControllerRegistrationRequest};
 
 use crate::broker::Broker;
 
@@ -131,6 +132,48 @@ fn registration_request(broker: &Broker, registration: &Registration) -> BrokerR
     }
 }
 
+/// Tells the cluster about the controller of this process, asking again as long as the active one cannot say
+/// (KIP-919).
+pub async fn register_controller(broker: Arc<Broker>, incarnation: Uuid, listeners: Vec<AdvertisedListener>) {
+    use controller_registration_request::{Feature, Listener};
+    let told = listeners.into_iter().map(|it| Listener {
+        name: it.name,
+        host: it.host,
+        port: it.port,
+        security_protocol: it.security_protocol,
+        ..Default::default()
+    });
+    let features = ottla_metadata::supported_features(false).into_iter().map(|(name, range)| Feature {
+        name: Str::from_static(name),
+        min_supported_version: range.min,
+        max_supported_version: range.max,
+        ..Default::default()
+    });
+    let request = ControllerRegistrationRequest {
+        controller_id: broker.node_id.get(),
+        incarnation_id: incarnation,
+        listeners: told.collect(),
+        features: features.collect(),
+        ..Default::default()
+    };
+    loop {
+        if !broker.image.load().features.version().has_controller_registration() {
+            return;
+        }
+        match broker.controller.submit(Request::RegisterController(request.clone())).await {
+            Ok(Reply::RegisterController(reply)) if reply.error_code == 0 => return,
+            Ok(Reply::RegisterController(reply)) => {
+                let code = ErrorCode::from_code(reply.error_code);
+                tracing::warn!(%code, "the registration of this controller was refused");
+                return;
+            }
+            Ok(_) => return,
+            Err(code) => tracing::debug!(%code, "the registration of this controller has to wait"),
+        }
+        broker.host.sleep(RETRY).await;
+    }
+}
+
 /// What a broker wants of its controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -151,6 +194,7 @@ async fn heartbeat(
         want_fence: false,
         want_shut_down: wish == Wish::Leave,
         offline_log_dirs: broker.offline_directories(),
+        cordoned_log_dirs: Some(broker.cordoned_directories()),
         ..Default::default()
     };
     match broker.controller.submit(Request::BrokerHeartbeat(request)).await? {

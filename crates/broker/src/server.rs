@@ -18,6 +18,7 @@ use ottla_storage::{StorageError, TopicPartition};
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, Parts};
+use crate::call::Serves;
 use crate::config::BrokerSettings;
 use crate::fetch_session::{SessionCache, SessionLimits};
 use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
@@ -170,7 +171,7 @@ impl Starting {
         let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(60_000));
         let registration = Registration {
             incarnation: broker.host.random_uuid(),
-            listeners: bound.advertised(&settings),
+            listeners: bound.advertised(&settings, Serves::Broker),
             rack: settings.server.general.broker_rack.as_deref().map(Str::from),
             directories: broker.online_directories(),
             previous_epoch: running.previous_epoch,
@@ -180,6 +181,10 @@ impl Starting {
         lifecycle::unfence(&broker, running.epoch, limit).await?;
         running.keep_strays_aside();
         running.tasks.push(broker.host.spawn(lifecycle::keep_alive(broker.clone(), running.epoch)));
+        let controller = bound.advertised(&settings, Serves::Controller);
+        let registering =
+            lifecycle::register_controller(broker.clone(), registration.incarnation, controller);
+        running.tasks.push(broker.host.spawn(registering));
         running.tasks.push(broker.host.spawn(placements::tell(broker.clone())));
         running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));

@@ -123,7 +123,10 @@ fn files_of(setting: &Setting<'_>, maker: Maker, name: &str) -> Outcome<Transcri
     }
     std::fs::create_dir_all(folder.join("tools"))?;
     let mut dumped = tools::play(&script, setting.reference, &node, &folder.join("tools"))?;
-    dumped.rename(|it| shorten(it, &node));
+    // The text is masked already.
+    let placed = |it: &str| it.replace("FOLDER/data-1/", "").replace("FOLDER/data-2/", "");
+    dumped.rename(|it| placed(it));
+    dumped.map_lines(|it| placed(&it));
     for section in &mut dumped.sections {
         if section.name.contains("__cluster_metadata") {
             section.lines = payloads(&section.lines);

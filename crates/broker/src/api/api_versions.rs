@@ -83,8 +83,14 @@ fn answer(broker: &Broker, call: &Call) -> ApiVersionsResponse {
             max_version: range.max,
             ..Default::default()
         });
-    let finalized = image.features.iter().filter(|(_, level)| *level > 0).map(|(name, level)| {
-        FinalizedFeatureKey { name, min_version_level: level, max_version_level: level, ..Default::default() }
+    // The quorum keeps the level of `kraft.version` itself.
+    let quorum = (Str::from_static("kraft.version"), broker.kraft_version());
+    let features = image.features.iter().chain([quorum]);
+    let finalized = features.filter(|(_, level)| *level > 0).map(|(name, level)| FinalizedFeatureKey {
+        name,
+        min_version_level: level,
+        max_version_level: level,
+        ..Default::default()
     });
     ApiVersionsResponse {
         api_keys: keys.collect(),

@@ -13,6 +13,7 @@ use crate::call::Call;
 /// Describes the producers of every partition.
 pub fn describe_producers(broker: &Broker, call: Call, request: DescribeProducersRequest) -> Response {
     let topics = request.topics.into_iter().map(|topic| {
+        let is_known = broker.image.load().topics.named(&topic.name).is_some();
         let partitions =
             topic.partition_indexes.iter().map(|index| match producers(broker, &topic.name, *index) {
                 Ok(active_producers) => {
@@ -21,7 +22,8 @@ pub fn describe_producers(broker: &Broker, call: Call, request: DescribeProducer
                 Err(code) => PartitionResponse {
                     partition_index: *index,
                     error_code: code.code(),
-                    error_message: Some(Str::from_static(code.message())),
+                    // Of a topic that exists, the code says enough.
+                    error_message: (!is_known).then(|| Str::from_static(code.message())),
                     ..Default::default()
                 },
             });

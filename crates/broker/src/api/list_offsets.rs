@@ -79,7 +79,12 @@ fn answer(
     let topics = request.topics.into_iter().map(|topic| {
         let repeated =
             |index: i32| topic.partitions.iter().filter(|it| it.partition_index == index).count() > 1;
-        let partitions = topic.partitions.iter().map(|asked| {
+        // A partition that is asked for twice is refused once.
+        let is_first =
+            |place: usize, index: i32| topic.partitions[..place].iter().all(|it| it.partition_index != index);
+        let asked = topic.partitions.iter().enumerate();
+        let asked = asked.filter(|(place, it)| is_first(*place, it.partition_index));
+        let partitions = asked.map(|(_, asked)| {
             let found = if repeated(asked.partition_index) {
                 Err(ErrorCode::InvalidRequest)
             } else {

@@ -118,12 +118,16 @@ async fn bind_host(
 
 impl Bound {
     /// What the cluster is told: what the settings advertise, with the ports that were taken where they left it open.
-    pub(super) fn advertised(&self, settings: &BrokerSettings) -> Vec<AdvertisedListener> {
+    pub(super) fn advertised(&self, settings: &BrokerSettings, serves: Serves) -> Vec<AdvertisedListener> {
         let taken = |name: &str| {
             let socket = self.sockets.iter().find(|it| it.endpoint.name == name)?;
             Some(socket.listeners.first()?.local_address().ok()?.port())
         };
-        let told = settings.listeners.advertised_broker.iter().map(|it| AdvertisedListener {
+        let advertised = match serves {
+            Serves::Broker => &settings.listeners.advertised_broker,
+            Serves::Controller => &settings.listeners.advertised_controller,
+        };
+        let told = advertised.iter().map(|it| AdvertisedListener {
             name: Str::from(it.name.as_str()),
             host: Str::from(it.host.as_deref().unwrap_or("localhost")),
             port: if it.port == 0 { taken(&it.name).unwrap_or(0) } else { it.port },
