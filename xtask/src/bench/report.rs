@@ -86,6 +86,8 @@ impl Report {
              The load comes from a raw connection, not from Ottla's client. A ratio is the median of the \
              ratios pair by pair, with its 95 % bootstrap interval; absolute figures move with the machine. \
              \"Calm\" latencies leave out the samples during which the machine itself stood still.\n\n\
+             A wide interval says that the machine was busy with other things: believe processor time per gigabyte and per \
+             record, memory and starts before latencies and throughput then.\n\n\
              Neither server calls fsync on the produce path: `flush.messages` is at Kafka's default.\n\n",
         );
         text += &format!("| {} |\n|---|---:|---:|---:|---:|\n", HEADER.join(" | "));
