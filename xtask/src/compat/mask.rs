@@ -29,7 +29,8 @@ const PATTERNS: [(&str, &str); 12] = [
 const UUID: &str = r"(^|[^A-Za-z0-9_.-])([A-Za-z0-9_-]{22})($|[^A-Za-z0-9_.-])";
 
 /// Names that look like one.
-const WORDS: [&str; 2] = ["eligibleLeaderReplicas", "MkU3OEVBNTcwNTJENDM2Qg"];
+const WORDS: [&str; 4] =
+    ["eligibleLeaderReplicas", "MkU3OEVBNTcwNTJENDM2Qg", "ConsumerGroupHeartbeat", "AlterShareGroupOffsets"];
 
 struct Compiled {
     identifier: Regex,
@@ -48,7 +49,9 @@ static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
 pub fn mask(text: &str, node: &Node<'_>) -> String {
     let mut text = text.replace(&node.folder().display().to_string(), "FOLDER");
     for (port, word) in [(node.port(), "PORT"), (node.controller_port(), "CONTROLLER_PORT")] {
-        text = text.replace(&port.to_string(), word);
+        // Not within a longer number.
+        let port = Regex::new(&format!(r"\b{port}\b")).unwrap_or_else(|error| panic!("{error}"));
+        text = port.replace_all(&text, word).into_owned();
     }
     hide(&text)
 }

@@ -17,6 +17,8 @@ use crate::{dispatch, service};
 
 /// The first version in which a client names its software (KIP-511).
 const FIRST_VERSION_WITH_SOFTWARE: i16 = 3;
+/// The first version in which ranges of features may begin at zero.
+const FIRST_VERSION_WITH_ZERO: i16 = 4;
 /// The first version in which a client names the node it means to talk to (KIP-1242).
 const FIRST_VERSION_WITH_NODE: i16 = 5;
 
@@ -75,11 +77,13 @@ fn answer(broker: &Broker, call: &Call) -> ApiVersionsResponse {
         max_version: dispatch::last_version(key),
         ..Default::default()
     });
+    // Before version 4 a client cannot read a range that begins at zero (KAFKA-17011).
+    let can_read = |min: i16| call.version >= FIRST_VERSION_WITH_ZERO || min > 0;
+    let supported = ottla_metadata::supported_features(false).into_iter();
     let supported =
-        ottla_metadata::supported_features(false).into_iter().map(|(name, range)| SupportedFeatureKey {
+        supported.filter(|(_, range)| can_read(range.min)).map(|(name, range)| SupportedFeatureKey {
             name: Str::from_static(name),
-            // Before version 4 a client cannot read a range that begins at zero (KAFKA-17011).
-            min_version: if call.version < 4 { range.min.max(1) } else { range.min },
+            min_version: range.min,
             max_version: range.max,
             ..Default::default()
         });
