@@ -29,7 +29,7 @@ pub use error_code::{ErrorCode, Retriability};
 pub use ids::{
     BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp,
 };
-pub use moment::Moment;
+pub use moment::{Moment, Now};
 pub use topic_name::{InvalidTopicName, topic_name_collides, validate_topic_name};
 pub use uuid::{InvalidUuid, Uuid};
 

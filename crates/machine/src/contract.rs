@@ -1,6 +1,6 @@
 //! What a machine is: facts are applied, requests are decided, and the types keep the two apart.
 
-use ottla_base::{Moment, Offset};
+use ottla_base::{Moment, Offset, Timestamp};
 
 use crate::{Entropy, Held};
 
@@ -33,8 +33,10 @@ pub trait Machine: Sized {
 /// Where and when a decision is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
-    /// The host's monotonic clock.
+    /// The host's monotonic clock; every timeout is measured on it.
     pub now: Moment,
+    /// The host's wall clock; what records tell.
+    pub wall_clock: Timestamp,
     /// The offset that the decision's first record will have in the log.
     pub end: Offset,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use ottla_base::{Moment, Offset};
+use ottla_base::{Moment, Now, Offset};
 
 use crate::{At, Atomicity, Entropy, Held, Input, Machine, Outcome, Soft};
 
@@ -49,9 +49,10 @@ impl<M: Machine, T> Seat<M, T> {
     /// Decides one input and applies its records. They must be appended before anything else is; an append that
     /// fails is the end of the seat.
     #[must_use = "the state already contains these records: they must be appended"]
-    pub fn submit(&mut self, input: Input<M, T>, now: Moment) -> Append<M::Record> {
+    pub fn submit(&mut self, input: Input<M, T>, now: Now) -> Append<M::Record> {
         let first = self.end;
-        let outcome = self.state.decide(&mut self.soft, input, At { now, end: first });
+        let at = At { now: now.moment, wall_clock: now.wall_clock, end: first };
+        let outcome = self.state.decide(&mut self.soft, input, at);
         let Outcome { records, atomicity, replies, effects } = outcome;
         for record in &records {
             self.state.apply(record);

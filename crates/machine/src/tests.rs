@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ottla_base::{Moment, Offset};
+use ottla_base::{Moment, Now, Offset};
 
 use super::*;
 
@@ -111,7 +111,7 @@ impl Run {
         if matches!(input, Input::Request(..)) {
             self.waiting.insert(caller);
         }
-        let append = self.seat.submit(input, self.now);
+        let append = self.seat.submit(input, at(self.now));
         assert_eq!(append.first, Offset(self.log.len() as i64));
         self.log.extend(append.records);
         assert_eq!(self.seat.end(), Offset(self.log.len() as i64));
@@ -177,12 +177,12 @@ fn a_seed_run_twice_gives_the_same_log() {
 fn a_read_waits_for_the_write_it_saw() {
     let mut seat: Seat<Group, &str> = Seat::take(Group::default(), Offset(10), [1; 32]);
     let soon = Moment(Duration::from_secs(4));
-    assert!(seat.submit(Input::Request(Ask::Join(7), "join"), Moment::default()).records.is_empty());
+    assert!(seat.submit(Input::Request(Ask::Join(7), "join"), Now::default()).records.is_empty());
     assert_eq!(seat.deadline(), Some(Moment(Duration::from_secs(3))));
-    let append = seat.submit(Input::Tick, soon);
+    let append = seat.submit(Input::Tick, at(soon));
     assert_eq!((append.first, append.records.len()), (Offset(10), 2));
     assert_eq!(append.atomicity, Atomicity::Together);
-    assert!(seat.submit(Input::Request(Ask::Describe, "read"), soon).records.is_empty());
+    assert!(seat.submit(Input::Request(Ask::Describe, "read"), at(soon)).records.is_empty());
     assert!(seat.committed(Offset(11)).replies.is_empty());
     let callers: Vec<&str> = seat.committed(Offset(12)).replies.into_iter().map(|(who, _)| who).collect();
     assert_eq!(callers, ["join", "read"]);
@@ -191,9 +191,9 @@ fn a_read_waits_for_the_write_it_saw() {
 #[test]
 fn control_records_of_the_log_move_the_offsets_of_the_next_decision() {
     let mut seat: Seat<Group, &str> = Seat::take(Group::default(), Offset(0), [1; 32]);
-    let _ = seat.submit(Input::Request(Ask::Join(1), "join"), Moment::default());
+    let _ = seat.submit(Input::Request(Ask::Join(1), "join"), Now::default());
     seat.log_grew(Offset(5));
-    let append = seat.submit(Input::Tick, Moment(Duration::from_secs(9)));
+    let append = seat.submit(Input::Tick, at(Moment(Duration::from_secs(9))));
     assert_eq!(append.first, Offset(5));
     assert!(seat.committed(Offset(6)).replies.is_empty());
     assert_eq!(seat.committed(Offset(7)).replies.len(), 1);
@@ -208,4 +208,8 @@ fn drawn_ids_are_version_four_and_differ() {
         drawn.iter().all(|id| id.0[6] >> 4 == 4 && id.0[8] >> 6 == 2 && !id.to_string().starts_with('-'))
     );
     assert!((0..1000).all(|_| draws.below(3) < 3));
+}
+
+fn at(moment: Moment) -> Now {
+    Now { moment, ..Now::default() }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ottla_base::{LeaderEpoch, Moment, NodeId, Offset, Timestamp, Uuid};
+use ottla_base::{LeaderEpoch, NodeId, Offset, Uuid};
 
 /// A replica of the metadata log: a node and the disk its log lives on (KIP-853).
 ///
@@ -87,13 +87,4 @@ impl fmt::Display for OffsetAndEpoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.offset, self.epoch)
     }
-}
-
-/// When a step happens: on the monotonic clock, which decides, and on the wall clock, which is only reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Now {
-    /// The monotonic clock; every timeout is measured on it.
-    pub moment: Moment,
-    /// The wall clock; written into control records and shown by DescribeQuorum.
-    pub wall_clock: Timestamp,
 }

@@ -48,7 +48,7 @@ mod wire_form;
 
 pub use control::{ControlRecord, MAX_BATCH_BYTES, control_records};
 pub use history::{History, Membership};
-pub use ids::{Now, OffsetAndEpoch, ReplicaKey};
+pub use ids::{OffsetAndEpoch, ReplicaKey};
 pub use log::{LogShape, Place};
 pub use message::*;
 pub use quorum_state::{Election, InvalidQuorumState};

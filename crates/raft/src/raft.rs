@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset};
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Now, Offset};
 
 use crate::connections::{Connections, Readiness};
 use crate::history::Membership;
-use crate::ids::{Now, ReplicaKey};
+use crate::ids::ReplicaKey;
 use crate::log::LogShape;
 use crate::message::{Answer, Header, Request, Response};
 use crate::quorum_state::Election;

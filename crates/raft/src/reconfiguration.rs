@@ -1,9 +1,9 @@
 //! Changing the voters while the quorum runs (KIP-853): one change at a time, each committed before the next (K3).
 
-use ottla_base::{ErrorCode, LeaderEpoch, Offset};
+use ottla_base::{ErrorCode, LeaderEpoch, Now, Offset};
 
 use crate::control::ControlRecord;
-use crate::ids::{Now, ReplicaKey};
+use crate::ids::ReplicaKey;
 use crate::message::{AddVoter, Answer, RemoveVoter, Request, Response, UpdateVoter};
 use crate::raft::{Next, Raft};
 use crate::role::{ChangeKind, Leader, VoterChange};

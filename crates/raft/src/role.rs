@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_base::{LeaderEpoch, Moment, NodeId, Offset, Timestamp};
+use ottla_base::{LeaderEpoch, Moment, NodeId, Now, Offset, Timestamp};
 
-use crate::ids::{Now, OffsetAndEpoch, ReplicaKey};
+use crate::ids::{OffsetAndEpoch, ReplicaKey};
 use crate::step::{Caller, Correlation};
 use crate::voters::{Endpoints, Voter, VoterSet};
 

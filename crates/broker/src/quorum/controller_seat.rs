@@ -1,7 +1,7 @@
 //! The controller while this node leads: it decides, the log remembers, and callers are answered when it does.
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, LeaderEpoch, Moment, Offset};
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset};
 use ottla_machine::{Append, Atomicity, Input, Seat};
 use ottla_metadata::Record;
 use ottla_metadata::controller::{Controller, Reply, Request};
@@ -50,7 +50,7 @@ impl ControllerSeat {
     pub(super) fn decide(
         &mut self,
         input: Input<Controller, Caller>,
-        now: Moment,
+        now: Now,
     ) -> Result<Option<Proposals>, Unwritable> {
         let ControllerSeat::Taken { epoch, seat } = self else {
             if let Input::Request(_, caller) = input {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, LeaderEpoch, Moment, Offset, Timestamp};
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset, Timestamp};
 use ottla_host::Host;
 use ottla_machine::{Input as Decision, Seat};
 use ottla_metadata::Replay;
@@ -13,7 +13,7 @@ use ottla_metadata::controller::{Activate, Controller, Options, Reply, Request};
 use ottla_metadata::settings::ServerSettings;
 use ottla_raft::{
     Action, Answer, Caller, Config, Election, FlushTicket, Input, KRaftVersion, LeaderAndEpoch, Membership,
-    Now, OffsetAndEpoch, Raft, SnapshotWriter,
+    OffsetAndEpoch, Raft, SnapshotWriter,
 };
 use ottla_record::BatchView;
 use ottla_wire::records::metadata::MetadataRecord;
@@ -278,7 +278,7 @@ impl Driver {
         &mut self,
         input: Decision<Controller, super::controller_seat::Caller>,
     ) -> Result<(), QuorumError> {
-        match self.seat.decide(input, self.host.now()) {
+        match self.seat.decide(input, self.now()) {
             Ok(None) => Ok(()),
             Ok(Some(proposals)) => {
                 for values in proposals.batches {

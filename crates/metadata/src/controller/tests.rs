@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_base::settings::Texts;
-use ottla_base::{BrokerEpoch, Moment, NodeId, Offset, Str, Uuid};
+use ottla_base::{BrokerEpoch, Moment, NodeId, Now, Offset, Str, Uuid};
 use ottla_machine::{Input, Seat};
 use ottla_wire::messages::*;
 
@@ -74,8 +74,12 @@ impl Cluster {
         assert_eq!(self.ask(Request::Activate(Activate { bootstrap })), Reply::Activate(()));
     }
 
+    fn now(&self) -> Now {
+        Now { moment: self.now, ..Now::default() }
+    }
+
     fn ask(&mut self, request: Request) -> Reply {
-        let append = self.seat.submit(Input::Request(request, ()), self.now);
+        let append = self.seat.submit(Input::Request(request, ()), self.now());
         self.log.extend(append.records);
         let mut released = self.seat.committed(self.seat.end()).replies;
         assert_eq!(released.len(), 1, "one request, one answer");
@@ -86,7 +90,7 @@ impl Cluster {
     fn pass(&mut self, duration: Duration) {
         self.now = self.now + duration;
         while self.seat.deadline().is_some_and(|at| at <= self.now) {
-            self.log.extend(self.seat.submit(Input::Tick, self.now).records);
+            self.log.extend(self.seat.submit(Input::Tick, self.now()).records);
         }
     }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset, Timestamp, Uuid};
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Now, Offset, Timestamp, Uuid};
 use ottla_record::{BatchView, Batches, StoredBatch};
 
 use crate::control::control_records;
 use crate::history::Membership;
-use crate::ids::{Now, OffsetAndEpoch, ReplicaKey};
+use crate::ids::{OffsetAndEpoch, ReplicaKey};
 use crate::log::LogShape;
 use crate::message::{
     AddVoter, Answer, FetchSnapshotResponse, Piece, Received, RemoveVoter, Request, Response,

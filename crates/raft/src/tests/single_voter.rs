@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset, Timestamp, Uuid};
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Now, Offset, Timestamp, Uuid};
 use ottla_record::BatchView;
 
 use crate::control::{ControlRecord, control_records};
 use crate::history::Membership;
-use crate::ids::{Now, OffsetAndEpoch, ReplicaKey};
+use crate::ids::{OffsetAndEpoch, ReplicaKey};
 use crate::log::LogShape;
 use crate::message::{Fetch, FetchBody, FetchResponse, Piece, Request, Response};
 use crate::quorum_state::Election;

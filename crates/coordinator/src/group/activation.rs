@@ -1,0 +1,13 @@
+//! What a new seat begins with, and how it hears of changes of the world.
+
+use ottla_machine::Ticket;
+
+use super::deciding::Deciding;
+use super::request::Reply;
+use crate::World;
+
+/// The world is new, or has changed.
+pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Box<World>, caller: Ticket) {
+    deciding.soft.world = Some(*world);
+    deciding.answer(caller, Reply::SeeWorld(()));
+}

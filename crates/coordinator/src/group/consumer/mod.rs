@@ -1,0 +1,13 @@
+//! Consumer groups: the coordinator assigns partitions (KIP-848, `ConsumerGroup`).
+
+use super::GroupRecord;
+use super::state::Groups;
+
+/// What the records of one group say.
+#[derive(Debug, Default)]
+pub(super) struct ConsumerGroup {}
+
+/// Takes a record of such a group as fact.
+pub(super) fn apply(groups: &mut Groups, record: &GroupRecord) {
+    let _ = (groups, record);
+}

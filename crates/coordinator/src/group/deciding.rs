@@ -1,0 +1,84 @@
+//! What a decision may look at, draw on and say.
+
+use ottla_machine::{At, Atomicity, Entropy, Ticket};
+
+use super::request::Reply;
+use super::soft::{GroupSoft, Timer};
+use super::state::GroupCoordinator;
+use super::{Effect, Fact, GroupRecord};
+
+/// One decision on its way: hard state to look at, soft state to change, and what was decided so far. Records that were
+/// decided are not in `state` before the decision is over.
+pub(super) struct Deciding<'a> {
+    pub(super) state: &'a GroupCoordinator,
+    pub(super) soft: &'a mut GroupSoft,
+    pub(super) entropy: &'a mut Entropy,
+    pub(super) at: At,
+    decided: Decided,
+}
+
+/// What was decided.
+pub(super) struct Decided {
+    pub(super) records: Vec<Fact>,
+    pub(super) atomicity: Atomicity,
+    pub(super) answers: Vec<(Ticket, Reply)>,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl<'a> Deciding<'a> {
+    pub(super) fn new(
+        state: &'a GroupCoordinator,
+        soft: &'a mut GroupSoft,
+        entropy: &'a mut Entropy,
+        at: At,
+    ) -> Deciding<'a> {
+        let decided = Decided {
+            records: Vec::new(),
+            atomicity: Atomicity::Together,
+            answers: Vec::new(),
+            effects: Vec::new(),
+        };
+        Deciding { state, soft, entropy, at, decided }
+    }
+
+    /// Something is due: one timer per decision, so that what belongs to different groups is never one batch that must
+    /// stay whole. The deadline stays due while there is more.
+    pub(super) fn tick(&mut self) {
+        if let Some(timer) = self.soft.timers.pop_due(self.at.now) {
+            self.fire(timer);
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        match timer {}
+    }
+
+    /// Writes a record.
+    pub(super) fn write(&mut self, record: GroupRecord) {
+        self.decided.records.push(Fact::Plain(record));
+    }
+
+    /// Writes a fact that is not a plain record.
+    pub(super) fn write_fact(&mut self, fact: Fact) {
+        self.decided.records.push(fact);
+    }
+
+    /// The records of this decision stand each for itself: they may be appended as several batches.
+    pub(super) fn each_alone(&mut self) {
+        self.decided.atomicity = Atomicity::EachAlone;
+    }
+
+    /// Answers a caller: who asked now, or who was held.
+    pub(super) fn answer(&mut self, caller: Ticket, reply: Reply) {
+        self.decided.answers.push((caller, reply));
+    }
+
+    /// Lets the world do something once the decision is committed.
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.decided.effects.push(effect);
+    }
+
+    pub(super) fn finish(self) -> Decided {
+        self.decided
+    }
+}

@@ -1,0 +1,81 @@
+//! The machine on a partition of `__consumer_offsets`: groups of every kind, and committed offsets
+//! (`GroupCoordinatorShard`, `GroupMetadataManager`, `OffsetMetadataManager`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `request` | what can be asked, and the answers |
+//! | `fact` | what the log says |
+//! | `state` | hard state: every group, by what its records say; one match applies every record |
+//! | `deciding` | what a decision may look at, draw on and say |
+//! | `soft` | soft state: the world as last seen, timers |
+//! | `offsets` | committed offsets |
+//! | `classic`, `consumer`, `share`, `streams` | the kinds of groups: what their records mean, and what is decided for them |
+//! | `activation` | what a new seat begins with, and how it hears of changes of the world |
+//!
+//! Every caller of a decision is a ticket; whoever is not answered in the decision is held until another one answers.
+
+#![expect(dead_code, reason = "the kinds of groups that use it come one by one")]
+
+mod activation;
+mod classic;
+mod consumer;
+mod deciding;
+mod fact;
+mod offsets;
+mod request;
+mod share;
+mod soft;
+mod state;
+mod streams;
+
+pub use fact::{Fact, GroupRecord, Producer, TransactionResult};
+pub use request::{Client, Reply, Request};
+pub use soft::GroupSoft;
+pub use state::GroupCoordinator;
+
+use ottla_base::Moment;
+use ottla_machine::{At, Input, Machine, Outcome, Soft};
+
+use deciding::Deciding;
+
+/// What the world is to do once a decision is committed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {}
+
+impl Machine for GroupCoordinator {
+    type Request = Request;
+    type Reply = Reply;
+    type Record = Fact;
+    type Effect = Effect;
+    type Soft = GroupSoft;
+
+    fn decide<T>(&self, soft: &mut Soft<Self, T>, input: Input<Self, T>, at: At) -> Outcome<Self, T> {
+        let (request, caller) = match input {
+            Input::Request(request, caller) => (Some(request), Some(soft.held.hold(caller))),
+            Input::Tick => (None, None),
+        };
+        let mut deciding = Deciding::new(self, &mut soft.own, &mut soft.entropy, at);
+        match (request, caller) {
+            (Some(request), Some(caller)) => deciding.decide(request, caller),
+            _ => deciding.tick(),
+        }
+        let decided = deciding.finish();
+        let answers = decided.answers.into_iter();
+        Outcome {
+            records: decided.records,
+            atomicity: decided.atomicity,
+            replies: answers
+                .filter_map(|(ticket, reply)| Some((soft.held.release(ticket)?, reply)))
+                .collect(),
+            effects: decided.effects,
+        }
+    }
+
+    fn apply(&mut self, fact: &Fact) {
+        self.apply_fact(fact);
+    }
+
+    fn deadline(&self, soft: &GroupSoft) -> Option<Moment> {
+        soft.timers.next()
+    }
+}

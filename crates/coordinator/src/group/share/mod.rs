@@ -1,0 +1,13 @@
+//! Share groups: who belongs to them and which partitions they share (KIP-932, `ShareGroup`).
+
+use super::GroupRecord;
+use super::state::Groups;
+
+/// What the records of one group say.
+#[derive(Debug, Default)]
+pub(super) struct ShareGroup {}
+
+/// Takes a record of such a group as fact.
+pub(super) fn apply(groups: &mut Groups, record: &GroupRecord) {
+    let _ = (groups, record);
+}

@@ -1,0 +1,16 @@
+//! Soft state: the world as last seen, and when to look again. Dies with the seat.
+
+use crate::{Timers, World};
+
+/// Why to look again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {}
+
+/// What dies with the seat.
+#[derive(Debug, Default)]
+pub struct GroupSoft {
+    /// The cluster as last seen; nothing before the first [`super::Request::SeeWorld`].
+    pub(super) world: Option<World>,
+    /// When to look at what.
+    pub(super) timers: Timers<Timer>,
+}

@@ -1,0 +1,22 @@
+//! Groups (classic, consumer, share, streams) and transactions as machines, each replayed from its internal topic.
+//!
+//! | part | holds |
+//! |---|---|
+//! | `group` | the machine on a partition of `__consumer_offsets`: groups of every kind, and committed offsets |
+//! | `timers` | deadlines by name, for machines' soft state |
+//! | `world` | what coordinators see of the cluster: its metadata and the settings in force |
+//!
+//! Invariants: records and their keys are Kafka's own, so that either implementation goes on where the other stopped;
+//! hard state comes from records alone; what a request brings is bounded before it becomes state, and what is kept of
+//! it is detached from the frame it came in.
+//!
+//! Absent on purpose: I/O, clocks, threads, entropy, `async`, authorization (it happens before) and the log.
+
+pub mod group;
+mod placement;
+mod timers;
+mod world;
+
+pub use placement::partition_for;
+pub use timers::Timers;
+pub use world::World;
