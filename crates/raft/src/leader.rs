@@ -250,7 +250,7 @@ impl Raft {
             return Response::DescribeQuorum(Err(ErrorCode::NotLeaderOrFollower));
         };
         leader.observers.retain(|key, progress| {
-            let active = |last: crate::ids::Now| moment.since(last.moment) < OBSERVER_SESSION;
+            let active = |last: ottla_base::Now| moment.since(last.moment) < OBSERVER_SESSION;
             *key == local || progress.last_fetch.is_some_and(active)
         });
         let info = |progress: &ReplicaProgress| {

@@ -457,10 +457,8 @@ impl Driver {
             });
         }
         let request = ControllerSeat::request(Request::Activate(Activate { bootstrap }), Some(caller));
-        let proposals = self
-            .seat
-            .decide(request, self.host.now())
-            .map_err(|Unwritable(reason)| QuorumError::Log(reason))?;
+        let proposals =
+            self.seat.decide(request, self.now()).map_err(|Unwritable(reason)| QuorumError::Log(reason))?;
         self.seat.committed(self.committed());
         Ok(proposals)
     }

@@ -1,5 +1,7 @@
 //! What can be asked of a group coordinator, and the answers.
 
+use std::sync::Arc;
+
 use ottla_base::Str;
 use ottla_machine::Ticket;
 
@@ -45,5 +47,5 @@ macro_rules! requests {
 
 requests! {
     /// The seat was taken: the first request to every seat. Then, whenever the world changes.
-    SeeWorld(Box<World>) -> () = activation::see_world;
+    SeeWorld(Arc<World>) -> () = activation::see_world;
 }
