@@ -3,6 +3,7 @@
 //! | part | holds |
 //! |---|---|
 //! | `group` | the machine on a partition of `__consumer_offsets`: groups of every kind, and committed offsets |
+//! | `topic_hash` | what a group knows of its topics, as one number |
 //! | `timers` | deadlines by name, for machines' soft state |
 //! | `world` | what coordinators see of the cluster: its metadata and the settings in force |
 //!
@@ -15,8 +16,10 @@
 pub mod group;
 mod placement;
 mod timers;
+mod topic_hash;
 mod world;
 
 pub use placement::partition_for;
 pub use timers::Timers;
+pub use topic_hash::{group_hash, topic_hash};
 pub use world::World;
