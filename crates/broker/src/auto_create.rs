@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ottla_base::{ErrorCode, Str};
 use ottla_metadata::controller::{CreateTopics, Names, Reply, Request};
-use ottla_wire::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use ottla_wire::messages::create_topics_request::CreateTopicsRequest;
 use parking_lot::Mutex;
 
 use crate::broker::Broker;
+use crate::shard::creatable_topic as creatable;
 
 /// The most topics that may be on their way at once; more must be asked for again.
 const MAX_UNDER_WAY: usize = 1_000;
@@ -44,12 +45,8 @@ pub(crate) fn request(broker: &Arc<Broker>, names: Vec<Str>) {
 }
 
 async fn create(broker: &Broker, names: &[Str]) {
-    let topics = names.iter().map(|name| CreatableTopic {
-        name: name.clone(),
-        num_partitions: -1,
-        replication_factor: -1,
-        ..Default::default()
-    });
+    let settings = broker.settings.load_full();
+    let topics = names.iter().map(|name| creatable(&settings.server, name));
     let request = CreateTopicsRequest { topics: topics.collect(), timeout_ms: 30_000, ..Default::default() };
     let request = CreateTopics { request, creatable: Names::All, describable: Names::All };
     match broker.controller.submit(Request::CreateTopics(request)).await {

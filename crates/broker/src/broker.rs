@@ -24,6 +24,7 @@ use crate::partitions::Partitions;
 use crate::placements::Placements;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::ControllerHandle;
+use crate::shard::Coordinators;
 
 /// One broker. Handlers get it with the request and keep it in the futures they return.
 pub struct Broker {
@@ -59,6 +60,8 @@ pub struct Broker {
     pub(crate) auto_created: UnderWay,
     /// What is counted.
     pub metrics: Metrics,
+    /// The coordinators of groups and transactions.
+    pub(crate) coordinators: Coordinators,
 }
 
 /// A topic's id, name and number of partitions, or why it cannot be had.
@@ -115,6 +118,7 @@ impl Broker {
             moves: Moves::default(),
             auto_created: UnderWay::default(),
             metrics: Metrics::default(),
+            coordinators: Coordinators::default(),
         }
     }
 
@@ -124,12 +128,13 @@ impl Broker {
     }
 
     /// Takes a newer image: replicas are made, moved and deleted first, then handlers see it.
-    pub fn publish(&self, image: &Arc<Image>, last_offset: Offset) {
+    pub fn publish(self: &Arc<Self>, image: &Arc<Image>, last_offset: Offset) {
         let old = self.image.load_full();
         let delta = Delta::between(&old, image);
         crate::settings_change::apply(self, delta);
         crate::replicas::apply(self, delta);
         self.image.store(image.clone());
+        self.coordinators.follow(self, delta, image);
         self.image_offset.send_replace(last_offset);
     }
 

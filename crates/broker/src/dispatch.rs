@@ -10,11 +10,12 @@ use crate::broker::Broker;
 use crate::call::{Call, Serves};
 
 /// What this broker serves. A call that is not in the list is not advertised either.
-const SERVED: [ApiKey; 33] = [
+const SERVED: &[ApiKey] = &[
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::FindCoordinator,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
@@ -67,6 +68,7 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::Fetch(it) if call.listener.serves == Serves::Broker => api::fetch::fetch(broker, call, it),
         Request::ListOffsets(it) => api::list_offsets::list_offsets(broker, call, it),
         Request::Metadata(it) => api::metadata::metadata(broker, call, it),
+        Request::FindCoordinator(it) => api::find_coordinator::find_coordinator(broker, call, it).into(),
         Request::ApiVersions(it) => api::api_versions::api_versions(broker, call, it).into(),
         Request::CreateTopics(it) => api::forward::create_topics(broker, call, it),
         Request::DeleteTopics(it) => api::forward::delete_topics(broker, call, it),

@@ -11,6 +11,7 @@
 //! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
 //! | `moves` | replicas on their way to another log directory |
 //! | `placements` | which log directory holds which replica, and who must know |
+//! | `shard` | coordinators: the seats of groups and transactions on their logs |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `lifecycle` | registration, heartbeats, leave |
 //! | `fetch_session` | incremental fetch sessions, pure |
@@ -19,7 +20,7 @@
 //! Invariants: data moves connection → api → partition → storage, and only return values and progress travel back;
 //! handlers never call handlers; no lock is held across an await; the append runs on the connection's own task.
 //!
-//! Absent on purpose: the client, groups and transactions, timers and purgatories: a wait is a future with a deadline.
+//! Absent on purpose: the client, timers and purgatories: a wait is a future with a deadline.
 
 pub mod api;
 mod authorized_operations;
@@ -43,4 +44,5 @@ mod replicas;
 pub mod server;
 mod service;
 mod settings_change;
+mod shard;
 mod topic;

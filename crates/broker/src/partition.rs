@@ -211,7 +211,7 @@ impl Partition {
         config.cleanup_delete || !config.cleanup_compact
     }
 
-    /// Checks a batch and appends it.
+    /// Checks a batch that a client has sent and appends it.
     pub fn append(
         &self,
         produce_version: i16,
@@ -219,16 +219,47 @@ impl Partition {
         acknowledgement: Acknowledgement,
         now: Timestamp,
     ) -> Result<(Appended, AcceptedBatch), ProduceError> {
-        let leader_epoch = self.leader_epoch(-1).map_err(ProduceError::Code)?;
-        let leadership = self.leadership.load();
-        let demands = self.demands.load();
-        if acknowledgement == Acknowledgement::AllInSync && leadership.isr.len() < self.min_insync_replicas()
-        {
-            return Err(ProduceError::Code(ErrorCode::NotEnoughReplicas));
+        // Who does not lead says so before it looks.
+        self.leader_epoch(-1).map_err(ProduceError::Code)?;
+        if acknowledgement == Acknowledgement::AllInSync {
+            self.check_in_sync()?;
         }
+        ottla_record::check_produce(&records, produce_version).map_err(ProduceError::Malformed)?;
+        let by = Author { origin: Origin::Client, producer: ProducerOrigin::Client(VerificationGuard::NONE) };
+        self.append_by(by, &records, now)
+    }
+
+    /// Appends a batch that a coordinator of this broker has built, as with `acks=all`.
+    pub fn append_own(
+        &self,
+        records: bytes::Bytes,
+        producer: ProducerOrigin,
+        now: Timestamp,
+    ) -> Result<Appended, ProduceError> {
+        self.check_in_sync()?;
+        let by = Author { origin: Origin::Coordinator, producer };
+        self.append_by(by, &records, now).map(|(appended, _)| appended)
+    }
+
+    /// Whether so many replicas are in sync as `min.insync.replicas` wants before anything is appended.
+    fn check_in_sync(&self) -> Result<(), ProduceError> {
+        match self.leadership.load().isr.len() < self.min_insync_replicas() {
+            true => Err(ProduceError::Code(ErrorCode::NotEnoughReplicas)),
+            false => Ok(()),
+        }
+    }
+
+    fn append_by(
+        &self,
+        by: Author,
+        records: &bytes::Bytes,
+        now: Timestamp,
+    ) -> Result<(Appended, AcceptedBatch), ProduceError> {
+        let leader_epoch = self.leader_epoch(-1).map_err(ProduceError::Code)?;
+        let demands = self.demands.load();
         let rules = ValidationRules {
             partition: self,
-            origin: Origin::Client,
+            origin: by.origin,
             now,
             compacted: demands.compacted,
             timestamps: TimestampRules {
@@ -244,11 +275,9 @@ impl Partition {
             compression: demands.compression,
             leader_epoch,
         };
-        ottla_record::check_produce(&records, produce_version).map_err(ProduceError::Malformed)?;
-        let accepted = ottla_record::validate(&records, &rules).map_err(ProduceError::Refused)?;
-        let commit = if leadership.isr.len() > 1 { Commit::Later } else { Commit::AtOnce };
-        let options =
-            AppendOptions { leader_epoch, origin: ProducerOrigin::Client(VerificationGuard::NONE), commit };
+        let accepted = ottla_record::validate(records, &rules).map_err(ProduceError::Refused)?;
+        let commit = if self.leadership.load().isr.len() > 1 { Commit::Later } else { Commit::AtOnce };
+        let options = AppendOptions { leader_epoch, origin: by.producer, commit };
         let log = self.log();
         let appended = match log.append_as_leader(&accepted, &options) {
             // It was moved to another directory meanwhile.
@@ -259,6 +288,28 @@ impl Partition {
         };
         let appended = appended.map_err(ProduceError::Append)?;
         Ok((appended, accepted))
+    }
+
+    /// `max.message.bytes`
+    pub fn max_message_bytes(&self) -> usize {
+        self.demands.load().max_message_bytes
+    }
+}
+
+/// Who appends to a partition.
+struct Author {
+    origin: Origin,
+    producer: ProducerOrigin,
+}
+
+impl ProduceError {
+    /// The answer to whoever wanted to append.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            ProduceError::Malformed(refusal) | ProduceError::Refused(refusal) => refusal.code,
+            ProduceError::Append(error) => error.error_code(),
+            ProduceError::Code(code) => *code,
+        }
     }
 }
 

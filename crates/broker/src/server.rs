@@ -27,6 +27,7 @@ use crate::moves;
 use crate::placements;
 use crate::quorum::{self, QuorumError};
 use crate::replicas;
+use crate::shard::Coordinators;
 use directories::{LockedDirectories, OpenLogs};
 
 /// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
@@ -189,6 +190,7 @@ impl Starting {
         running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
         running.tasks.push(broker.host.spawn(rotate_metrics(broker.clone())));
+        running.tasks.push(broker.host.spawn(Coordinators::run(broker.clone())));
         running.serve_metrics(&settings).await?;
         running.servers = bound.serve(&broker, &settings)?;
         tracing::info!(
@@ -324,6 +326,8 @@ impl RunningServer {
         if epoch.get() >= 0 && broker.settings.load().server.replication.controlled_shutdown_enable {
             lifecycle::leave(&broker, epoch, LEAVE_LIMIT).await;
         }
+        // Whoever waits for a group to form is told to look elsewhere, so that nobody is waited for.
+        broker.coordinators.leave(&broker);
         let stopping: Vec<_> = servers
             .into_iter()
             .map(|server| {

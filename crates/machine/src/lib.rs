@@ -22,4 +22,4 @@ mod tests;
 pub use contract::{At, Atomicity, Input, Machine, Outcome, Soft, replay};
 pub use entropy::Entropy;
 pub use held::{Held, Ticket};
-pub use seat::{Append, Release, Seat};
+pub use seat::{Append, NotAdmitted, Release, Seat};

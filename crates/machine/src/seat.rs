@@ -30,6 +30,15 @@ pub struct Append<R> {
     pub atomicity: Atomicity,
 }
 
+/// A decision whose records the log does not take.
+#[derive(Debug)]
+pub struct NotAdmitted<T, E> {
+    /// Who would have been answered.
+    pub callers: Vec<T>,
+    /// What is wrong with the records.
+    pub reason: E,
+}
+
 /// What may leave the process, because the log vouches for it.
 pub struct Release<M: Machine, T> {
     /// Answers, each to one caller, in the order of their decisions.
@@ -50,10 +59,32 @@ impl<M: Machine, T> Seat<M, T> {
     /// fails is the end of the seat.
     #[must_use = "the state already contains these records: they must be appended"]
     pub fn submit(&mut self, input: Input<M, T>, now: Now) -> Append<M::Record> {
+        let admitted = self.submit_if(input, now, |_, _| Ok::<(), std::convert::Infallible>(()));
+        match admitted {
+            Ok(append) => append,
+            Err(refused) => match refused.reason {},
+        }
+    }
+
+    /// As [`Seat::submit`], but the decision's records, and whether they may be split, are held against `admit` first:
+    /// they may be larger than what the log takes. A decision that is not admitted has not happened, except that soft
+    /// state may have changed; who would have been answered is handed back.
+    pub fn submit_if<E>(
+        &mut self,
+        input: Input<M, T>,
+        now: Now,
+        admit: impl FnOnce(&[M::Record], Atomicity) -> Result<(), E>,
+    ) -> Result<Append<M::Record>, NotAdmitted<T, E>> {
         let first = self.end;
         let at = At { now: now.moment, wall_clock: now.wall_clock, end: first };
         let outcome = self.state.decide(&mut self.soft, input, at);
         let Outcome { records, atomicity, replies, effects } = outcome;
+        if let Err(reason) = admit(&records, atomicity) {
+            return Err(NotAdmitted {
+                callers: replies.into_iter().map(|(caller, _)| caller).collect(),
+                reason,
+            });
+        }
         for record in &records {
             self.state.apply(record);
         }
@@ -61,7 +92,12 @@ impl<M: Machine, T> Seat<M, T> {
         if !replies.is_empty() || !effects.is_empty() {
             self.parked.push_back((self.end, Release { replies, effects }));
         }
-        Append { first, records, atomicity }
+        Ok(Append { first, records, atomicity })
+    }
+
+    /// Whether anybody waits for the log.
+    pub fn is_waiting(&self) -> bool {
+        !self.parked.is_empty()
     }
 
     /// Notes that the log has grown to `end` by records that are not this machine's: the quorum's control records,

@@ -11,6 +11,7 @@ pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod forward;
 pub mod init_producer_id;
 mod leader_hint;

@@ -146,7 +146,7 @@ fn append(
 }
 
 fn count_refusal(counters: &crate::metrics::topics::TopicCounters, error: &ProduceError, bytes: u64) {
-    match code_of(error) {
+    match error.error_code() {
         // What the producer did wrong is not a failure of the broker.
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             counters.bytes_rejected.add(bytes);
@@ -221,14 +221,6 @@ fn error_answer(code: ErrorCode) -> PartitionProduceResponse {
     PartitionProduceResponse { error_code: code.code(), base_offset: -1, ..Default::default() }
 }
 
-fn code_of(error: &ProduceError) -> ErrorCode {
-    match error {
-        ProduceError::Malformed(refusal) | ProduceError::Refused(refusal) => refusal.code,
-        ProduceError::Append(error) => error.error_code(),
-        ProduceError::Code(code) => *code,
-    }
-}
-
 fn refused_answer(
     broker: &Broker,
     call: &Call,
@@ -236,7 +228,7 @@ fn refused_answer(
     topic: &ResolvedTopic,
     error: ProduceError,
 ) -> PartitionProduceResponse {
-    let code = code_of(&error);
+    let code = error.error_code();
     let log_start_offset = match &error {
         ProduceError::Refused(_) | ProduceError::Append(_) => known_log_start(broker, index, topic, code),
         ProduceError::Malformed(_) | ProduceError::Code(_) => -1,

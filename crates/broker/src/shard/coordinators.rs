@@ -1,0 +1,57 @@
+//! Every kind of coordinator that this broker has, and the world they all see.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use ottla_coordinator::World;
+use ottla_metadata::{Delta, Image};
+
+use super::{Groups, Shards};
+use crate::broker::Broker;
+
+/// The coordinators of one broker.
+#[derive(Default)]
+pub(crate) struct Coordinators {
+    world: ArcSwapOption<World>,
+    /// Groups and committed offsets.
+    pub(crate) groups: Shards<Groups>,
+}
+
+impl Coordinators {
+    /// The cluster as the coordinators see it; nothing before the first image.
+    pub(crate) fn world(&self) -> Option<Arc<World>> {
+        self.world.load_full()
+    }
+
+    /// Follows the metadata, after the broker has.
+    pub(crate) fn follow(&self, broker: &Arc<Broker>, delta: Delta<'_>, image: &Arc<Image>) {
+        if self.world.load().is_some() && !is_seen(delta) {
+            return;
+        }
+        let settings = broker.settings.load();
+        let server = Arc::new(settings.server.clone());
+        let defaults = Arc::new(settings.group_defaults.clone());
+        let world = Arc::new(World::new(image.clone(), server, defaults));
+        self.world.store(Some(world.clone()));
+        self.groups.follow(broker, image, &world);
+    }
+
+    /// Looks after deadlines, for as long as the broker runs.
+    pub(crate) async fn run(broker: Arc<Broker>) {
+        broker.coordinators.groups.run(broker.clone()).await;
+    }
+
+    /// Gives every seat up: whoever waits is told to look elsewhere.
+    pub(crate) fn leave(&self, broker: &Arc<Broker>) {
+        self.groups.leave_all(broker);
+    }
+}
+
+/// Whether coordinators see a change at all: most records of the metadata log only say that time goes on.
+fn is_seen(delta: Delta<'_>) -> bool {
+    delta.topics().next().is_some()
+        || delta.partitions().next().is_some()
+        || delta.configs().next().is_some()
+        || delta.brokers().next().is_some()
+        || delta.features_changed()
+}

@@ -1,0 +1,330 @@
+//! One shard: asked on the caller's own task, decisions appended at once, answers when they are committed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset};
+use ottla_coordinator::World;
+use ottla_machine::{Input, Release, Seat};
+use ottla_storage::Listener;
+use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::asked::{Asked, Given};
+use super::kind::{Kind, Reply, Request};
+use super::load::Loaded;
+use super::pen::{Manner, Pen, TooLarge, WriteError, compression};
+use crate::broker::Broker;
+use crate::partition::Partition;
+
+/// How many requests of an inbox are decided before they are appended: a batch should not wait for too much.
+const MAX_ROUND: usize = 128;
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// Whom to answer; nobody for what the broker asks of itself.
+type Caller<K> = Option<oneshot::Sender<Given<Reply<K>>>>;
+
+/// A coordinator on one partition, in one leader epoch.
+pub(crate) struct Shard<K: Kind> {
+    /// The partition's number.
+    pub(super) index: i32,
+    /// The epoch in which this broker leads.
+    pub(super) epoch: LeaderEpoch,
+    pub(super) partition: Arc<Partition>,
+    inbox: Mutex<VecDeque<Entry<K>>>,
+    state: Mutex<State<K>>,
+    /// When the machine wants to be looked at, in nanoseconds of the host's clock.
+    deadline: AtomicU64,
+    /// Whether a task follows the log's commits.
+    following: AtomicBool,
+    /// Whether it was given up: a load that goes on is for nothing.
+    left: AtomicBool,
+}
+
+struct Entry<K: Kind> {
+    input: Input<K::Machine, Caller<K>>,
+    origin: ProducerOrigin,
+}
+
+enum State<K: Kind> {
+    /// The log is being read.
+    Loading,
+    /// This broker decides.
+    Taken(Box<Seat<K::Machine, Caller<K>>>),
+    /// Another broker decides, or nobody.
+    Left,
+}
+
+/// What became of a round.
+enum Round {
+    /// Go on.
+    Done,
+    /// The seat is lost; it may be taken again from the log.
+    Lost,
+}
+
+impl<K: Kind> Shard<K> {
+    /// A shard whose log is yet to be read.
+    pub(super) fn loading(partition: Arc<Partition>, epoch: LeaderEpoch) -> Shard<K> {
+        Shard {
+            index: partition.index.get(),
+            epoch,
+            partition,
+            inbox: Mutex::default(),
+            state: Mutex::new(State::Loading),
+            deadline: AtomicU64::new(NEVER),
+            following: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it is still wanted.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.left.load(Ordering::Acquire)
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        match self.deadline.load(Ordering::Acquire) {
+            NEVER => None,
+            nanos => Some(Moment(Duration::from_nanos(nanos))),
+        }
+    }
+
+    /// Asks the machine. Whatever transactional records it writes are appended with the proof in `origin`.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        request: Request<K>,
+        origin: ProducerOrigin,
+    ) -> Asked<Reply<K>> {
+        let (caller, given) = oneshot::channel();
+        self.enter(broker, Input::Request(request, Some(caller)), origin);
+        Asked::arrived(given)
+    }
+
+    /// Tells the machine of a new world.
+    pub(super) fn see(self: &Arc<Self>, broker: &Arc<Broker>, world: Arc<World>) {
+        self.enter(broker, Input::Request(K::see_world(world), None), plain());
+    }
+
+    /// Lets the machine do what is due.
+    pub(super) fn tick(self: &Arc<Self>, broker: &Arc<Broker>) {
+        self.enter(broker, Input::Tick, plain());
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        input: Input<K::Machine, Caller<K>>,
+        origin: ProducerOrigin,
+    ) {
+        self.inbox.lock().push_back(Entry { input, origin });
+        self.work(broker);
+    }
+
+    /// Serves the inbox unless somebody does, who then looks again.
+    fn work(self: &Arc<Self>, broker: &Arc<Broker>) {
+        while let Some(mut state) = self.state.try_lock() {
+            if let Round::Lost = self.round(broker, &mut state) {
+                self.give_up(&mut state);
+                K::shards(broker).lost(broker, self);
+            }
+            drop(state);
+            if self.inbox.lock().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn round(self: &Arc<Self>, broker: &Arc<Broker>, state: &mut State<K>) -> Round {
+        let entries: Vec<Entry<K>> = {
+            let mut inbox = self.inbox.lock();
+            let count = inbox.len().min(MAX_ROUND);
+            inbox.drain(..count).collect()
+        };
+        let State::Taken(seat) = state else {
+            let code = match state {
+                State::Loading => ErrorCode::CoordinatorLoadInProgress,
+                _ => ErrorCode::NotCoordinator,
+            };
+            entries.into_iter().for_each(|entry| refuse::<K>(entry.input, code));
+            return Round::Done;
+        };
+        let written = self.decide(broker, seat, entries);
+        if let Err(error) = written {
+            tracing::error!(
+                coordinator = K::NAME, partition = %self.partition, %error,
+                "a decision is not in the log; the coordinator begins again from it"
+            );
+            return Round::Lost;
+        }
+        self.release(broker, seat);
+        self.note_deadline(broker, seat.deadline());
+        Round::Done
+    }
+
+    /// Decides what was asked, and appends what was decided.
+    fn decide(
+        &self,
+        broker: &Broker,
+        seat: &mut Seat<K::Machine, Caller<K>>,
+        entries: Vec<Entry<K>>,
+    ) -> Result<(), WriteError> {
+        let now = Now { moment: broker.host.now(), wall_clock: broker.host.wall_clock() };
+        let codec = broker.coordinators.world().map_or(0, |world| K::compression_codec(&world));
+        let manner = Manner {
+            now: now.wall_clock,
+            compression: compression(codec),
+            max_batch_bytes: self.partition.max_message_bytes(),
+        };
+        let mut pen = Pen::new(&self.partition, manner, seat.end());
+        for Entry { input, origin } in entries {
+            if self.is_unwritable(&input) {
+                refuse::<K>(input, ErrorCode::CoordinatorNotAvailable);
+                continue;
+            }
+            let mut lines = Vec::new();
+            let admitted = seat.submit_if(input, now, |records, atomicity| {
+                lines =
+                    records.iter().map(K::write).collect::<Result<_, _>>().map_err(NotWritable::Encode)?;
+                manner.admits(&lines, atomicity).map_err(NotWritable::TooLarge)
+            });
+            match admitted {
+                Ok(append) if append.records.is_empty() => {}
+                Ok(append) => pen.put(lines, append.atomicity, origin)?,
+                Err(refused) => {
+                    tracing::warn!(coordinator = K::NAME, partition = %self.partition, reason = %refused.reason, "a decision was dropped");
+                    for caller in refused.callers.into_iter().flatten() {
+                        // Who does not wait any more need not know.
+                        let _ = caller.send(Err(ErrorCode::UnknownServerError));
+                    }
+                }
+            }
+        }
+        pen.finish()
+    }
+
+    /// Whether a client's request would be decided in vain, because the log takes nothing now. What the broker asks of
+    /// itself goes on: it writes only what is due, and is lost with the seat if it cannot.
+    fn is_unwritable(&self, input: &Input<K::Machine, Caller<K>>) -> bool {
+        matches!(input, Input::Request(_, Some(_)))
+            && self.partition.leadership().isr.len() < self.partition.min_insync_replicas()
+    }
+
+    /// Hands out what the log vouches for, and sees to it that the rest is handed out when it does.
+    fn release(self: &Arc<Self>, broker: &Arc<Broker>, seat: &mut Seat<K::Machine, Caller<K>>) {
+        let Release { replies, effects } = seat.committed(self.committed());
+        for (caller, reply) in replies {
+            if let Some(caller) = caller {
+                // Who does not wait any more need not know.
+                let _ = caller.send(Ok(reply));
+            }
+        }
+        for effect in effects {
+            K::carry_out(broker, self.index, effect);
+        }
+        if seat.is_waiting() && !self.following.swap(true, Ordering::AcqRel) {
+            broker.host.spawn(self.clone().follow(broker.clone()));
+        }
+    }
+
+    fn committed(&self) -> Offset {
+        self.partition.log().view().high_watermark
+    }
+
+    /// Waits for commits as long as anybody waits for them.
+    async fn follow(self: Arc<Self>, broker: Arc<Broker>) {
+        let listener = Listener::new();
+        loop {
+            listener.reset();
+            let log = self.partition.log();
+            log.listen(&listener);
+            let flush_to = match &mut *self.state.lock() {
+                State::Taken(seat) => {
+                    self.release(&broker, seat);
+                    // Said while the state is held: whoever comes after and has to wait starts another task.
+                    self.following.store(seat.is_waiting(), Ordering::Release);
+                    seat.is_waiting().then(|| seat.end())
+                }
+                State::Loading | State::Left => None,
+            };
+            // Requests may have come while the state was held here.
+            self.work(&broker);
+            let Some(end) = flush_to else { return };
+            if self.partition.leadership().isr.len() <= 1 {
+                // Nobody else will move the high watermark: `flush.messages` holds it back.
+                if log.flush_to(end).await.is_ok() {
+                    log.advance_high_watermark(end);
+                    continue;
+                }
+            }
+            listener.wait().await;
+        }
+    }
+
+    fn note_deadline(&self, broker: &Broker, deadline: Option<Moment>) {
+        let nanos = deadline.map_or(NEVER, |at| u64::try_from(at.0.as_nanos()).unwrap_or(NEVER));
+        if self.deadline.swap(nanos, Ordering::AcqRel) != nanos {
+            K::shards(broker).deadline_moved(nanos);
+        }
+    }
+
+    /// The log was read: from now on this broker decides.
+    pub(super) fn take(self: &Arc<Self>, broker: &Arc<Broker>, loaded: Loaded<K>) {
+        let mut seed = [0; 32];
+        broker.host.random_bytes(&mut seed);
+        let mut state = self.state.lock();
+        if self.is_wanted() && matches!(*state, State::Loading) {
+            *state = State::Taken(Box::new(Seat::take(loaded.machine, loaded.end, seed)));
+        }
+        drop(state);
+        // Looked up now: whatever changes from here on is told to a seat that is taken.
+        match broker.coordinators.world() {
+            Some(world) => self.see(broker, world),
+            None => self.work(broker),
+        }
+    }
+
+    /// Gives the seat up: whoever waits is told to look elsewhere.
+    pub(super) fn leave(self: &Arc<Self>, broker: &Arc<Broker>) {
+        self.give_up(&mut self.state.lock());
+        self.work(broker);
+    }
+
+    fn give_up(&self, state: &mut State<K>) {
+        self.left.store(true, Ordering::Release);
+        self.deadline.store(NEVER, Ordering::Release);
+        if let State::Taken(seat) = std::mem::replace(state, State::Left) {
+            for caller in seat.leave().flatten() {
+                // Who does not wait any more need not know.
+                let _ = caller.send(Err(ErrorCode::NotCoordinator));
+            }
+        }
+    }
+}
+
+/// Why a decision is not written.
+#[derive(Debug, thiserror::Error)]
+enum NotWritable {
+    #[error("it has no bytes: {0}")]
+    Encode(ottla_wire::EncodeError),
+    #[error(transparent)]
+    TooLarge(TooLarge),
+}
+
+/// The origin of records that are of no client's transaction.
+pub(super) fn plain() -> ProducerOrigin {
+    ProducerOrigin::Coordinator(VerificationGuard::NONE)
+}
+
+fn refuse<K: Kind>(input: Input<K::Machine, Caller<K>>, code: ErrorCode) {
+    if let Input::Request(_, Some(caller)) = input {
+        // Who does not wait any more need not know.
+        let _ = caller.send(Err(code));
+    }
+}
