@@ -10,6 +10,7 @@
 //! | `soft` | soft state: the world as last seen, timers |
 //! | `offsets` | committed offsets |
 //! | `classic`, `consumer`, `share`, `streams` | the kinds of groups: what their records mean, and what is decided for them |
+//! | `fixture` | for tests: a coordinator with its log and a world, driven by hand |
 //! | `activation` | what a new seat begins with, and how it hears of changes of the world |
 //!
 //! Every caller of a decision is a ticket; whoever is not answered in the decision is held until another one answers.
@@ -21,6 +22,8 @@ mod classic;
 mod consumer;
 mod deciding;
 mod fact;
+#[cfg(test)]
+mod fixture;
 mod offsets;
 mod request;
 mod share;
