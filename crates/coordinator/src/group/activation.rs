@@ -5,11 +5,29 @@ use std::sync::Arc;
 use ottla_machine::Ticket;
 
 use super::deciding::Deciding;
+use super::modern::topics::changed_topics;
 use super::request::Reply;
 use crate::World;
 
 /// The world is new, or has changed.
 pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Arc<World>, caller: Ticket) {
-    deciding.soft.world = Some((*world).clone());
+    let before = deciding.soft.world.replace((*world).clone());
+    if let Some(before) = before {
+        forget_what_changed(deciding, &before, &world);
+    }
     deciding.answer(caller, Reply::SeeWorld(()));
+}
+
+/// Lets groups whose topics have changed look again, and hashes be computed anew.
+fn forget_what_changed(deciding: &mut Deciding<'_>, before: &World, now: &World) {
+    let changed = changed_topics(&before.image, &now.image);
+    if changed.is_empty() {
+        return;
+    }
+    deciding.soft.metadata.forget_topics(&changed);
+    for (id, group) in &deciding.state.groups {
+        if changed.iter().any(|topic| group.wants(topic)) {
+            deciding.soft.metadata.forget_group(id);
+        }
+    }
 }

@@ -24,6 +24,7 @@ mod deciding;
 mod fact;
 #[cfg(test)]
 mod fixture;
+mod modern;
 mod offsets;
 mod request;
 mod share;

@@ -37,6 +37,16 @@ pub(super) enum Group {
     Streams(StreamsGroup),
 }
 
+impl Group {
+    /// Whether a change of a topic can change what the coordinator assigns.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        match self {
+            Group::Consumer(group) => group.wants(topic),
+            Group::Classic(_) | Group::Share(_) | Group::Streams(_) => false,
+        }
+    }
+}
+
 impl GroupCoordinator {
     /// Takes a fact.
     pub(super) fn apply_fact(&mut self, fact: &Fact) {
