@@ -8,6 +8,8 @@ import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.message.ApiVersionsRequestData;
 import org.apache.kafka.common.message.ApiVersionsResponseData;
 import org.apache.kafka.common.message.FetchResponseData;
+import org.apache.kafka.common.message.FindCoordinatorRequestData;
+import org.apache.kafka.common.message.FindCoordinatorResponseData;
 import org.apache.kafka.common.message.MetadataRequestData;
 import org.apache.kafka.common.message.MetadataResponseData;
 import org.apache.kafka.common.message.RequestHeaderData;
@@ -19,6 +21,8 @@ import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
 import org.apache.kafka.common.record.internal.DefaultRecordBatch;
 import org.apache.kafka.common.record.internal.MemoryRecords;
+import org.apache.kafka.common.record.internal.MutableRecordBatch;
+import org.apache.kafka.common.record.internal.Record;
 import org.apache.kafka.common.record.internal.RecordBatch;
 import org.apache.kafka.common.record.internal.SimpleRecord;
 import org.apache.kafka.common.utils.internals.Crc32C;
@@ -40,6 +44,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.Iterator;
 import java.util.List;
@@ -47,6 +52,8 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * Sends requests to a server in every version that it advertises and prints the answers, one field a line.
@@ -55,7 +62,9 @@ import java.util.TreeSet;
  * Kafka's schemas, a name followed by {@code @first-last} only in those versions. A tilde sorts the lists of the
  * answer. {@code {v}} in a text is the version. A text that begins with a dollar is looked up:
  * {@code $id:TOPIC}, {@code $session}, {@code $records:KIND}. {@code wait MS}, {@code listener NAME} (broker or
- * controller) and {@code raw label HEX} (bytes as they are) are the other lines.
+ * controller) and {@code raw label HEX} (bytes as they are) are the other lines, and: {@code keep NAME POINTER} keeps
+ * what stands at a JSON pointer of the last answer, for <code>{NAME}</code> in the lines that follow;
+ * {@code coordinator TYPE KEY} waits until the cluster has a coordinator for a key. <code>{x*N}</code> is N letters.
  */
 public final class Probe {
     private static final int LIMIT_MS = 8_000;
@@ -64,6 +73,9 @@ public final class Probe {
     private static final Set<String> DRAWN = Set.of("finalizedFeaturesEpoch", "totalBytes", "usableBytes",
         "clientInstanceId", "subscriptionId", "lastFetchTimestamp", "lastCaughtUpTimestamp");
 
+    /** A coordinator that is not there yet, or is not through with the last transaction. */
+    private static final Pattern NOT_YET = Pattern.compile("rrorCode\":(14|15|16|51)\\b");
+
     private final Map<String, Integer> ports;
     private final Map<String, Map<Short, short[]>> advertised = new TreeMap<>();
     private final Map<String, Uuid> ids = new TreeMap<>();
@@ -71,6 +83,9 @@ public final class Probe {
     private Socket socket;
     private int correlation;
     private int session;
+    private JsonNode latest;
+    private final Map<String, String> kept = new TreeMap<>();
+    private final Map<String, String> masked = new TreeMap<>();
 
     private Probe(int broker, int controller) {
         ports = Map.of("broker", broker, "controller", controller);
@@ -91,6 +106,8 @@ public final class Probe {
         String[] words = line.split(" ", 2);
         switch (words[0]) {
             case "wait" -> Thread.sleep(Long.parseLong(words[1]));
+            case "keep" -> keep(words[1].split(" "));
+            case "coordinator" -> coordinator(words[1].split(" "));
             case "listener" -> {
                 disconnect();
                 listener = words[1];
@@ -150,15 +167,16 @@ public final class Probe {
         short last = (short) Math.min(Math.min(wanted[1], key.latestVersion()), theirs[1]);
         for (short version = (short) Math.max(wanted[0], Math.max(key.oldestVersion(), theirs[0])); version <= last; version++) {
             System.out.println(("## " + listener + " " + api + " v" + version + " " + label).trim());
-            JsonNode fields = JSON.readTree(line.substring(brace).replace("{v}", Short.toString(version)));
+            JsonNode fields = JSON.readTree(placed(line.substring(brace).replace("{v}", Short.toString(version))));
             ApiMessage request = key.messageType.newRequest();
             try {
                 fill(request, fields, version);
-                ApiMessage response = call(key, version, request);
+                ApiMessage response = patient(key, version, request);
                 if (response == null) {
                     System.out.println("no answer is due");
                 } else {
-                    print(api, json(response, version), sorted);
+                    latest = json(response, version);
+                    print(api, hidden(latest), sorted);
                     if (response instanceof FetchResponseData fetched) {
                         fetched.responses().forEach(topic -> topic.partitions().forEach(Probe::records));
                     }
@@ -170,6 +188,58 @@ public final class Probe {
                 disconnect();
             }
         }
+    }
+
+    private void keep(String[] words) {
+        JsonNode found = latest.at(words[1]);
+        kept.put(words[0], found.isTextual() ? found.asText() : found.toString());
+        if (words.length > 2) {
+            masked.put(kept.get(words[0]), words[2]);
+        }
+    }
+
+    /** What was kept, and runs of letters, in the place of their names. */
+    private String placed(String text) {
+        for (Map.Entry<String, String> it : kept.entrySet()) {
+            text = text.replace("{" + it.getKey() + "}", it.getValue());
+        }
+        Matcher run = Pattern.compile("\\{x\\*(\\d+)}").matcher(text);
+        return run.replaceAll(it -> "x".repeat(Integer.parseInt(it.group(1))));
+    }
+
+    /** An answer without the words that were kept to be hidden. */
+    private JsonNode hidden(JsonNode answer) throws IOException {
+        String text = answer.toString();
+        for (Map.Entry<String, String> it : masked.entrySet()) {
+            text = text.replace("\"" + it.getKey() + "\"", "\"" + it.getValue() + "\"");
+        }
+        return JSON.readTree(text);
+    }
+
+    private void coordinator(String[] words) throws Exception {
+        FindCoordinatorRequestData request = new FindCoordinatorRequestData()
+            .setKeyType(Byte.parseByte(words[0])).setCoordinatorKeys(List.of(words[1]));
+        for (int tries = 0; tries < 100; tries++) {
+            var response = (FindCoordinatorResponseData) call(ApiKeys.FIND_COORDINATOR, (short) 6, request);
+            if (response.coordinators().get(0).errorCode() == 0) {
+                return;
+            }
+            Thread.sleep(100);
+        }
+        System.out.println("no coordinator for " + words[1]);
+    }
+
+    /** Asks again while a coordinator reads its log, or the last transaction is not quite over. */
+    private ApiMessage patient(ApiKeys key, short version, ApiMessage request) throws Exception {
+        ApiMessage response = call(key, version, request);
+        for (int tries = 0; tries < 50 && response != null; tries++) {
+            if (!NOT_YET.matcher(json(response, version).toString()).find()) {
+                break;
+            }
+            Thread.sleep(100);
+            response = call(key, version, request);
+        }
+        return response;
     }
 
     private static short[] range(String text) {
@@ -232,7 +302,7 @@ public final class Probe {
             case "int", "Integer" -> node.asText().equals("$session") ? session : node.asInt();
             case "long", "Long" -> node.asLong();
             case "String" -> node.asText();
-            case "byte[]" -> node.asText().getBytes(StandardCharsets.UTF_8);
+            case "byte[]" -> bytes(node.asText());
             case "ByteBuffer" -> ByteBuffer.wrap(node.asText().getBytes(StandardCharsets.UTF_8));
             case "Uuid" -> node.asText().startsWith("$id:") ? id(node.asText().substring(4)) : Uuid.fromString(node.asText());
             case "BaseRecords" -> records(node.asText().substring("$records:".length()));
@@ -242,6 +312,11 @@ public final class Probe {
                 yield struct;
             }
         };
+    }
+
+    /** The bytes of a text, or those that a text beginning with {@code $hex:} spells. */
+    private static byte[] bytes(String text) {
+        return text.startsWith("$hex:") ? HexFormat.of().parseHex(text.substring(5)) : text.getBytes(StandardCharsets.UTF_8);
     }
 
     private Uuid id(String topic) throws Exception {
@@ -264,7 +339,7 @@ public final class Probe {
         return records;
     }
 
-    /** Batches by name; {@code PID:EPOCH:SEQUENCE} is an idempotent one. */
+    /** Batches by name; {@code PID:EPOCH:SEQUENCE} is an idempotent one, with {@code :t} a transactional one. */
     private static MemoryRecords records(String kind) {
         return switch (kind) {
             case "none" -> MemoryRecords.withRecords(Compression.NONE, some(3));
@@ -294,6 +369,10 @@ public final class Probe {
             }
             default -> {
                 String[] parts = kind.split(":");
+                if (parts.length > 3) {
+                    yield MemoryRecords.withTransactionalRecords(Compression.NONE, Long.parseLong(parts[0]),
+                        Short.parseShort(parts[1]), Integer.parseInt(parts[2]), some(2));
+                }
                 yield MemoryRecords.withIdempotentRecords(Compression.NONE, Long.parseLong(parts[0]),
                     Short.parseShort(parts[1]), Integer.parseInt(parts[2]), some(2));
             }
@@ -425,8 +504,28 @@ public final class Probe {
     /** The bytes themselves, as a fingerprint: who appended the same must read the same. */
     private static void records(FetchResponseData.PartitionData partition) {
         if (partition.records() instanceof MemoryRecords records) {
-            System.out.println("records of " + partition.partitionIndex() + ": " + records.buffer().hashCode());
+            List<String> told = new ArrayList<>();
+            for (MutableRecordBatch batch : records.batches()) {
+                // A marker has the time at which it was written.
+                told.add(batch.isControlBatch()
+                    ? "marker at " + batch.baseOffset() + " of epoch " + batch.producerEpoch() + " "
+                        + HexFormat.of().formatHex(key(batch.iterator().next()))
+                    : Integer.toString(bytes(batch)));
+            }
+            System.out.println("records of " + partition.partitionIndex() + ": " + told);
         }
+    }
+
+    private static byte[] key(Record record) {
+        byte[] key = new byte[record.keySize()];
+        record.key().duplicate().get(key);
+        return key;
+    }
+
+    private static int bytes(MutableRecordBatch batch) {
+        ByteBuffer buffer = ByteBuffer.allocate(batch.sizeInBytes());
+        batch.writeTo(buffer);
+        return buffer.flip().hashCode();
     }
 
     private static void hide(JsonNode node, Set<String> names) {
@@ -440,6 +539,11 @@ public final class Probe {
         node.forEach(it -> hide(it, names));
     }
 
+    /** What is the same in every run. */
+    private static String undrawn(JsonNode node) {
+        return node.toString().replaceAll("\"topicId\":\"[^\"]*\"", "");
+    }
+
     private static void lines(String path, JsonNode node, boolean sorted) {
         if (node.isObject()) {
             for (Iterator<Map.Entry<String, JsonNode>> all = node.fields(); all.hasNext();) {
@@ -450,7 +554,7 @@ public final class Probe {
             List<JsonNode> elements = new ArrayList<>();
             node.forEach(elements::add);
             if (sorted) {
-                elements.sort((one, two) -> one.toString().compareTo(two.toString()));
+                elements.sort(Comparator.comparing(Probe::undrawn));
             }
             for (int index = 0; index < elements.size(); index++) {
                 // Keys of APIs name themselves, so that one more does not move the others.

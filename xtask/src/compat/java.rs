@@ -21,8 +21,22 @@ pub fn client(stage: &Stage<'_>) -> Outcome<Transcript> {
 
 /// The scenario `probe`: every request of `probe.script` in every version.
 pub fn probe(stage: &Stage<'_>) -> Outcome<Transcript> {
-    let script = stage.folder.join("probe.script");
-    std::fs::write(&script, include_str!("probe.script"))?;
+    requests(stage, include_str!("probe.script"))
+}
+
+/// The scenario `groups`: every request about groups and offsets, as `groups.script` has them.
+pub fn groups(stage: &Stage<'_>) -> Outcome<Transcript> {
+    requests(stage, include_str!("groups.script"))
+}
+
+/// The scenario `transactions`: every request about transactions, as `transactions.script` has them.
+pub fn transactions(stage: &Stage<'_>) -> Outcome<Transcript> {
+    requests(stage, include_str!("transactions.script"))
+}
+
+fn requests(stage: &Stage<'_>, text: &str) -> Outcome<Transcript> {
+    let script = stage.folder.join("requests.script");
+    std::fs::write(&script, text)?;
     let mut program = stage.setting.reference.program(ClassPath::Server, "Probe", &["-Dlog4j2.level=OFF"])?;
     program.args([stage.node.port().to_string(), stage.node.controller_port().to_string()]).arg(script);
     play(stage, &mut program)

@@ -118,6 +118,18 @@ const SCENARIOS: &[Scenario] = &[
         ci: true,
         kind: Kind::Beside(java::probe),
     },
+    Scenario {
+        name: "groups",
+        about: "groups of every kind and offsets: every version of every request",
+        ci: false,
+        kind: Kind::Beside(java::groups),
+    },
+    Scenario {
+        name: "transactions",
+        about: "transactions: every version of every request",
+        ci: false,
+        kind: Kind::Beside(java::transactions),
+    },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
     Scenario {
         name: "confluent",

@@ -67,6 +67,7 @@ impl<'a> Node<'a> {
              log.dirs={}\n\
              log.retention.ms=-1\n\
              offsets.topic.replication.factor=1\n\
+             group.initial.rebalance.delay.ms=300\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n",
             listed.join(",")
