@@ -233,6 +233,47 @@ impl<E: Entry> Index<E> {
         Ok((held.checked_sub(1).map(|last| block[last]), after))
     }
 
+    /// The entry that comes `count` before the end of those for which `holds`, which holds for a first part of the
+    /// entries; `None` if there are fewer. And how many those are.
+    pub(crate) fn back(
+        &self,
+        files: &LogFiles,
+        holds: impl Fn(&E) -> bool,
+        count: u32,
+    ) -> Result<(Option<E>, u32), StorageError> {
+        let mut state = self.state.lock();
+        let in_file = self.look(files, &mut state)?;
+        let held = match state.pending.partition_point(&holds) {
+            0 => self.held_in_file(files, in_file, &holds)?,
+            pending => in_file + pending as u32,
+        };
+        let entry = match held.checked_sub(count) {
+            None => None,
+            Some(at) if at < in_file => Some(self.in_file(files, at)?),
+            Some(at) => state.pending.get((at - in_file) as usize).copied(),
+        };
+        Ok((entry, held))
+    }
+
+    /// How many of the entries in the file are of the first part for which `holds`.
+    fn held_in_file(
+        &self,
+        files: &LogFiles,
+        in_file: u32,
+        holds: impl Fn(&E) -> bool,
+    ) -> Result<u32, StorageError> {
+        let (mut low, mut high) = (0, in_file);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if holds(&self.in_file(files, middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
     fn block(&self, files: &LogFiles, first: u32, end: u32) -> Result<Vec<E>, StorageError> {
         if first >= end {
             return Ok(Vec::new());
@@ -308,20 +349,7 @@ impl<E: Entry> Index<E> {
         let in_file = self.look(files, &mut state)?;
         let pending = state.pending.partition_point(&keep);
         state.pending.truncate(pending);
-        let kept = if pending > 0 {
-            in_file
-        } else {
-            let (mut low, mut high) = (0, in_file);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                if keep(&self.in_file(files, middle)?) {
-                    low = middle + 1;
-                } else {
-                    high = middle;
-                }
-            }
-            low
-        };
+        let kept = if pending > 0 { in_file } else { self.held_in_file(files, in_file, &keep)? };
         if kept < in_file {
             let file = files.open(self.name(), Open::Write)?;
             files.of(self.name(), file.set_len(u64::from(kept) * E::BYTES as u64))?;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
 //! | `log_set` | all logs of a broker: opened, made, deleted, looked after, closed |
-//! | `load` | opening a log, and recovering it |
+//! | `load`, `recall` | opening a log, and recovering it; what snapshots of producers leave out |
 //! | `segment`, `index`, `scan` | its files: found, searched, walked, checked, repaired |
 //! | `files` | where they are, how few stay open, and when a directory is offline |
 //! | `producer_state`, `transaction_index` | idempotent producers, their transactions, and those that were aborted |
@@ -37,6 +37,7 @@ pub mod meta_properties;
 pub mod partition_metadata;
 pub mod producer_state;
 mod progress;
+mod recall;
 mod scan;
 mod segment;
 #[cfg(test)]

@@ -17,8 +17,10 @@ use crate::index::Sync;
 use crate::leader_epochs::{EpochChange, LEADER_EPOCH_CHECKPOINT, LeaderEpochs};
 use crate::log::{LastShutdown, OpenLog};
 use crate::producer_state::{
-    CompletedTransaction, ProducerRules, ProducerStates, SnapshotFiles, SnapshotSync, marker_of, snapshot,
+    CompletedTransaction, ProducerRules, ProducerStates, Reloaded, SnapshotFiles, SnapshotSync, marker_of,
+    snapshot,
 };
+use crate::recall::recall;
 use crate::scan::{BatchAt, Depth, Scan, Step, Torn};
 use crate::segment::{IndexPace, Segment, floor};
 use crate::transaction_index::AbortedTransaction;
@@ -272,7 +274,9 @@ pub(crate) fn reload_producers(
 ) -> Result<(), StorageError> {
     let now = files.host.wall_clock();
     let loaded = snapshots.truncate_and_reload(producers, offsets.start, offsets.end, now);
-    files.result(&files.path(), loaded)?;
+    if files.result(&files.path(), loaded)? == Reloaded::Snapshot {
+        recall(files, segments, producers.end_offset(), producers)?;
+    }
     replay_between(files, segments, producers.end_offset().max(offsets.start)..offsets.end, producers)?;
     producers.set_end_offset(offsets.end);
     Ok(())
@@ -303,7 +307,7 @@ fn replay_between(
 }
 
 /// Takes in a batch that is in the log.
-fn replay(
+pub(crate) fn replay(
     files: &LogFiles,
     name: FileName,
     producers: &mut ProducerStates,

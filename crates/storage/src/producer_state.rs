@@ -27,7 +27,7 @@ pub mod verification;
 mod tests;
 
 pub use entry::{AppendedBatch, ProducerEntry};
-pub use files::{SnapshotFiles, SnapshotSync};
+pub use files::{Reloaded, SnapshotFiles, SnapshotSync};
 pub use verification::{Verification, VerificationGuard};
 
 /// How much later than its time-out a transaction may be before it counts as hanging.
@@ -80,6 +80,15 @@ pub enum Outcome<'a> {
     Append(Prepared<'a>),
     /// It was written before: answer with this, write nothing.
     Duplicate(AppendedBatch),
+}
+
+/// Whether the batches before a snapshot were all found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recalled {
+    /// Of every producer, as many as are remembered or as it has written.
+    Everything,
+    /// Some producer may have written more.
+    Part,
 }
 
 /// The change that a batch makes to its producer's entry.
@@ -233,6 +242,20 @@ impl ProducerStates {
             self.transactions.ongoing.insert(first, producer_id);
         }
         self.entries.insert(producer_id, entry);
+    }
+
+    /// Takes from `known`, which was made from the batches before a snapshot, what the snapshot did not have.
+    pub(crate) fn recall(&mut self, known: &ProducerStates) -> Recalled {
+        let mut recalled = Recalled::Everything;
+        for (producer_id, entry) in &mut self.entries {
+            if let Some(known) = known.entry(*producer_id) {
+                entry.recall(known);
+            }
+            if entry.may_have_written_more() {
+                recalled = Recalled::Part;
+            }
+        }
+        recalled
     }
 
     /// Remembers that everything before `offset` has been taken in, whether producers wrote it or not.

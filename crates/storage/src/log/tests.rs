@@ -267,8 +267,13 @@ fn what_a_producer_sends_again_is_there_once() {
     let reopened = |log: std::sync::Arc<Log>, last_shutdown| {
         drop(log);
         let log = world.open(last_shutdown);
-        // A snapshot has each producer's last batch.
-        assert_eq!(send(&log, 19).unwrap().first, Offset(19), "{last_shutdown:?}");
+        // A snapshot has each producer's last batch, the log those before it.
+        for sequence in 15..20 {
+            let again = send(&log, sequence).map(|it| (it.duplicate, it.first));
+            let first_time = (Duplicate::Yes, Offset(i64::from(sequence)));
+            assert_eq!(again.unwrap(), first_time, "{sequence} after {last_shutdown:?}");
+        }
+        assert_eq!(send(&log, 14).unwrap_err().error_code(), ErrorCode::OutOfOrderSequenceNumber);
         check(&log, 0, 20);
         log
     };
@@ -277,7 +282,61 @@ fn what_a_producer_sends_again_is_there_once() {
     let log = reopened(log, LastShutdown::Clean);
     log.truncate_to(Offset(17)).unwrap();
     assert_eq!(send(&log, 17).unwrap().duplicate, Duplicate::No);
-    assert_eq!(send(&log, 16).unwrap().duplicate, Duplicate::Yes);
+    for sequence in 13..17 {
+        assert_eq!(send(&log, sequence).unwrap().duplicate, Duplicate::Yes, "{sequence} after a truncation");
+    }
+}
+
+#[test]
+fn answers_that_were_lost_with_a_stop_are_given_again() {
+    for segment_bytes in [1 << 20, 2000] {
+        let mut world = World::new(1);
+        world.config = crate::LogConfig { segment_bytes, index_interval_bytes: 1, ..Default::default() };
+        let log = world.open(LastShutdown::Unclean);
+        let send = |log: &std::sync::Arc<Log>, producer: i64, sequence: i32| {
+            log.append_as_leader(&produced(producer, sequence, false, &[b"value"]), &OPTIONS)
+        };
+        // Ten that take turns, one that wrote twice and long ago, and others' records between them.
+        let mut first_time = std::collections::BTreeMap::new();
+        for sequence in 0..12 {
+            for producer in (1..=10).chain((sequence < 2).then_some(11)) {
+                let appended = send(&log, producer, sequence).unwrap();
+                first_time.insert((producer, sequence), appended.first);
+            }
+            append(&log, TIME, &[b"of nobody"]);
+        }
+        log.close_cleanly().unwrap();
+        world.recovery_point = log.recovery_point();
+        drop(log);
+        let log = world.open(LastShutdown::Clean);
+        let newest = |producer: i64, sequence: i32| producer <= 10 && sequence >= 7;
+        for ((producer, sequence), first) in first_time.iter().filter(|((it, at), _)| newest(*it, *at)) {
+            let again = send(&log, *producer, *sequence).map(|it| (it.duplicate, it.first));
+            assert_eq!(again.unwrap(), (Duplicate::Yes, *first), "{producer} {sequence} of {segment_bytes}");
+        }
+        assert_eq!(send(&log, 11, 2).unwrap().duplicate, Duplicate::No);
+        assert_eq!(send(&log, 1, 12).unwrap().duplicate, Duplicate::No);
+    }
+}
+
+#[test]
+fn batches_before_a_snapshot_are_not_missed_where_the_log_is_damaged() {
+    let mut world = World::new(1);
+    world.config.segment_bytes = 1000;
+    let log = world.open(LastShutdown::Unclean);
+    for sequence in 0..20 {
+        log.append_as_leader(&produced(7, sequence, false, &[b"value"]), &OPTIONS).unwrap();
+    }
+    log.close_cleanly().unwrap();
+    world.recovery_point = log.recovery_point();
+    let sealed = log.view().segments[log.view().segments.len() - 2].log_name();
+    let path = log.path().join(sealed.to_string());
+    drop(log);
+    let file = world.host.disk().open(path, Open::Write).unwrap();
+    file.write_all_at(&[0xff; 300], 0).unwrap();
+    let log = world.open(LastShutdown::Clean);
+    let again = log.append_as_leader(&produced(7, 19, false, &[b"value"]), &OPTIONS).unwrap();
+    assert_eq!((again.duplicate, again.first), (Duplicate::Yes, Offset(19)));
 }
 
 #[test]

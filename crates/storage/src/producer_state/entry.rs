@@ -131,6 +131,19 @@ impl ProducerEntry {
         self.transaction_first_offset.is_none() && has_passed(self.last_timestamp, now, expiration)
     }
 
+    /// Takes the batches that `known` has, if they lead to the last one here.
+    pub(super) fn recall(&mut self, known: &ProducerEntry) {
+        if self.epoch == known.epoch && self.last_batch() == known.last_batch() && known.count > self.count {
+            (self.batches, self.count) = (known.batches, known.count);
+        }
+    }
+
+    /// Whether batches of this epoch may be in the log that are not remembered and would be.
+    pub(super) fn may_have_written_more(&self) -> bool {
+        usize::from(self.count) < REMEMBERED_BATCHES
+            && self.batches().first().is_some_and(|first| first.first_sequence() != 0)
+    }
+
     /// The remembered batch with the same sequences, if this epoch has one.
     pub(super) fn duplicate_of(&self, header: &BatchHeader) -> Option<AppendedBatch> {
         if header.producer_epoch() != self.epoch {

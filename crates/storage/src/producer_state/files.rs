@@ -24,6 +24,17 @@ pub enum SnapshotSync {
     Later,
 }
 
+/// Where the producers came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// They were there.
+    Kept,
+    /// From a snapshot.
+    Snapshot,
+    /// There is no snapshot: nothing is known.
+    Nothing,
+}
+
 /// Which snapshots a partition has. An offset is that of the first record a snapshot knows nothing of.
 #[derive(Debug, Clone)]
 pub struct SnapshotFiles {
@@ -104,7 +115,7 @@ impl SnapshotFiles {
         log_start: Offset,
         log_end: Offset,
         now: Timestamp,
-    ) -> io::Result<()> {
+    ) -> io::Result<Reloaded> {
         let outside: Vec<Offset> =
             self.offsets.iter().copied().filter(|it| *it > log_end || *it <= log_start).collect();
         for offset in outside {
@@ -112,7 +123,7 @@ impl SnapshotFiles {
         }
         if states.end_offset() == log_end {
             self.on_log_start(states, log_start);
-            return Ok(());
+            return Ok(Reloaded::Kept);
         }
         states.clear();
         self.load_newest(states, log_start, now)
@@ -123,7 +134,7 @@ impl SnapshotFiles {
         states: &mut ProducerStates,
         log_start: Offset,
         now: Timestamp,
-    ) -> io::Result<()> {
+    ) -> io::Result<Reloaded> {
         while let Some(offset) = self.newest() {
             let path = self.path(offset);
             let content = self.disk.read(&path, MAX_SNAPSHOT_BYTES)?;
@@ -136,7 +147,7 @@ impl SnapshotFiles {
                     }
                     states.set_end_offset(offset);
                     self.last = offset;
-                    return Ok(());
+                    return Ok(Reloaded::Snapshot);
                 }
                 Err(reason) => {
                     warn!(path = %path.display(), %reason, "removed a producer snapshot that cannot be read");
@@ -146,7 +157,7 @@ impl SnapshotFiles {
         }
         states.set_end_offset(log_start);
         self.last = log_start;
-        Ok(())
+        Ok(Reloaded::Nothing)
     }
 
     /// The log begins later now.
