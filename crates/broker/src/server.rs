@@ -33,7 +33,7 @@ use directories::{LockedDirectories, OpenLogs};
 /// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
 const SESSION_EVICTION: Duration = Duration::from_secs(120);
 /// How long requests that were taken may take to be answered when the server stops.
-const STOP_GRACE: Duration = Duration::from_millis(500);
+const STOP_GRACE: Duration = Duration::from_millis(100);
 /// How long a stopping broker waits for the controller to move its partitions.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// How long one window of the metrics' histograms is.

@@ -40,21 +40,41 @@ enum InvalidRequest {
     Malformed(#[from] DecodeError),
 }
 
+/// A request whose answer is still to come.
+pub(crate) struct Unfinished {
+    key: ApiKey,
+    received: Moment,
+    /// How long the first stage took.
+    local: Duration,
+}
+
 impl Service for ConnectionService {
-    fn dispatch(&mut self, frame: Bytes, received: Moment) -> Answer {
+    type Note = Option<Unfinished>;
+
+    fn dispatch(&mut self, frame: Bytes, received: Moment) -> (Answer, Option<Unfinished>) {
         match self.begin(frame, received) {
-            Ok(answer) => answer,
+            Ok(begun) => begun,
             Err(error) => {
                 // As Kafka: whoever does not speak the protocol is not talked to.
                 tracing::info!(peer = %self.peer.address, listener = %self.listener.name, %error, "connection closed");
-                Response::close().into()
+                (Response::close().into(), None)
             }
+        }
+    }
+
+    /// Notes how long the answer was waited for.
+    fn answered(&mut self, unfinished: Option<Unfinished>) {
+        let Some(Unfinished { key, received, local }) = unfinished else { return };
+        let total = self.broker.host.now().since(received);
+        let remote = total.checked_sub(local).unwrap_or(Duration::ZERO);
+        if let Some(metrics) = self.broker.metrics.requests.api(key as i16, key.name()) {
+            metrics.sent(RequestTimes { local, remote, ..RequestTimes::default() });
         }
     }
 }
 
 impl ConnectionService {
-    fn begin(&self, frame: Bytes, received: Moment) -> Result<Answer, InvalidRequest> {
+    fn begin(&self, frame: Bytes, received: Moment) -> Result<(Answer, Option<Unfinished>), InvalidRequest> {
         let bytes = frame.len();
         let mut reader = Reader::new(frame);
         let key = reader.i16()?;
@@ -78,7 +98,7 @@ impl ConnectionService {
         if !supported.contains(&version) {
             if key == ApiKey::ApiVersions {
                 // A newer client learns from an answer in the oldest layout which versions there are.
-                return Ok(api::api_versions::unsupported(&self.broker, call).into());
+                return Ok((api::api_versions::unsupported(&self.broker, call).into(), None));
             }
             return Err(InvalidRequest::UnknownVersion(key.name(), version));
         }
@@ -94,25 +114,20 @@ impl ConnectionService {
     }
 
     /// Notes where the time of a request goes.
-    fn timed(&self, answer: Answer, metrics: &ApiMetrics, received: Moment, key: ApiKey) -> Answer {
+    fn timed(
+        &self,
+        answer: Answer,
+        metrics: &ApiMetrics,
+        received: Moment,
+        key: ApiKey,
+    ) -> (Answer, Option<Unfinished>) {
         let local = self.broker.host.now().since(received);
         match answer {
-            Answer::Ready(response) => {
+            Answer::Ready(_) => {
                 metrics.sent(RequestTimes { local, ..RequestTimes::default() });
-                Answer::Ready(response)
+                (answer, None)
             }
-            Answer::Later(future) => {
-                let broker = self.broker.clone();
-                Answer::later(async move {
-                    let response = future.await;
-                    let total = broker.host.now().since(received);
-                    let remote = total.checked_sub(local).unwrap_or(Duration::ZERO);
-                    if let Some(metrics) = broker.metrics.requests.api(key as i16, key.name()) {
-                        metrics.sent(RequestTimes { local, remote, ..RequestTimes::default() });
-                    }
-                    response
-                })
-            }
+            Answer::Later(_) | Answer::Patient(_) => (answer, Some(Unfinished { key, received, local })),
         }
     }
 }

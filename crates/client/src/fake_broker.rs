@@ -200,7 +200,17 @@ struct Broker {
 }
 
 impl Service for Broker {
-    fn dispatch(&mut self, frame: Bytes, _received: Moment) -> Answer {
+    type Note = ();
+
+    fn dispatch(&mut self, frame: Bytes, _received: Moment) -> (Answer, ()) {
+        (self.answer(frame), ())
+    }
+
+    fn answered(&mut self, (): ()) {}
+}
+
+impl Broker {
+    fn answer(&mut self, frame: Bytes) -> Answer {
         let mut reader = Reader::new(frame);
         let (key, header) = decode_request_header(&mut reader).unwrap();
         let version = header.request_api_version;

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ottla_base::Moment;
 use ottla_host::net::Stream;
 use ottla_host::{Host, Timer};
 
 use crate::budget::{Budget, Charge};
 use crate::frame::{FrameReader, InvalidFrame, READ_BYTES};
-use crate::response::{Outbox, Then};
+use crate::response::{Outbox, Response, Then};
 use crate::service::{Answer, Service};
 use crate::transport::Transport;
 
@@ -38,6 +39,9 @@ pub struct ConnectionLimits {
     pub max_unanswered_bytes: usize,
     /// How many bytes of responses may wait in memory before no more requests are read.
     pub max_unsent_bytes: usize,
+    /// How long the peer of a connection that is in use has to read its answers when the server stops. Bytes that
+    /// arrive at a closed socket make the kernel drop what the peer has not read.
+    pub linger: Duration,
 }
 
 impl Default for ConnectionLimits {
@@ -50,6 +54,7 @@ impl Default for ConnectionLimits {
             max_unanswered: 64,
             max_unanswered_bytes: 64 << 20,
             max_unsent_bytes: 1 << 20,
+            linger: Duration::from_millis(50),
         }
     }
 }
@@ -103,14 +108,16 @@ pub(crate) enum End {
 }
 
 /// A request that was dispatched and not yet answered in its turn.
-struct Unanswered {
+struct Unanswered<N> {
     answer: Answer,
+    /// What the service remembers of it, until the response is here.
+    note: Option<N>,
     request_bytes: usize,
     /// Returns the memory of the request when it is answered.
     _charge: Charge,
 }
 
-pub(crate) struct Connection<'a, S> {
+pub(crate) struct Connection<'a, S: Service> {
     limits: &'a ConnectionLimits,
     counters: &'a Counters,
     budget: &'a Budget,
@@ -123,12 +130,14 @@ pub(crate) struct Connection<'a, S> {
     /// Whether the buffer may hold a whole frame.
     frame_may_be_here: bool,
     frame_clock: Option<FrameClock>,
-    unanswered: VecDeque<Unanswered>,
+    unanswered: VecDeque<Unanswered<S::Note>>,
     unanswered_bytes: usize,
     /// Bytes in memory of responses that wait for their turn.
     waiting_bytes: usize,
     outbox: Outbox,
     intake: Intake,
+    /// Set once the server stops.
+    farewell: Option<Farewell>,
     timer: Timer,
     /// When something was last read, sent or answered.
     active_at: Moment,
@@ -146,6 +155,17 @@ enum Intake {
     Closing,
 }
 
+/// How far a connection is with its end when its server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    /// Answers are still on their way.
+    Answering,
+    /// All is sent; the peer is told so.
+    Said,
+    /// The peer has until then to read it and to close.
+    Until(Moment),
+}
+
 /// Since when how much of a frame was here while the connection was willing to read more.
 struct FrameClock {
     since: Moment,
@@ -154,6 +174,8 @@ struct FrameClock {
 
 /// How long a connection keeps an empty buffer after its last activity.
 const KEEP_BUFFER: Duration = Duration::from_secs(5);
+/// A connection is in use if something passed within this.
+const IN_USE: Duration = Duration::from_secs(1);
 /// How much one connection sends before others of its thread get their turn.
 const TURN_BYTES: usize = 4 << 20;
 
@@ -182,6 +204,7 @@ impl<'a, S: Service> Connection<'a, S> {
             waiting_bytes: 0,
             outbox: Outbox::default(),
             intake: Intake::Open,
+            farewell: None,
             timer: Timer::new(host),
             active_at: host.now(),
         }
@@ -193,6 +216,7 @@ impl<'a, S: Service> Connection<'a, S> {
         poll_fn(|cx| {
             if self.intake == Intake::Open && stop.as_mut().poll(cx).is_ready() {
                 self.intake = Intake::Draining;
+                self.give_up_patience();
             }
             match self.poll(cx) {
                 Ok(Poll::Pending) => Poll::Pending,
@@ -202,13 +226,23 @@ impl<'a, S: Service> Connection<'a, S> {
         .await
     }
 
+    /// The server stops: whoever waits for others is not answered.
+    fn give_up_patience(&mut self) {
+        self.farewell = Some(Farewell::Answering);
+        for unanswered in &mut self.unanswered {
+            if let Answer::Patient(_) = unanswered.answer {
+                unanswered.answer = Answer::Ready(Response::close());
+            }
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         loop {
             self.dispatch_frames()?;
             self.poll_answers(cx);
             let sent_all = self.poll_send(cx)?;
             if let Some(end) = self.ended(sent_all) {
-                return Ok(Poll::Ready(end));
+                return self.poll_farewell(cx, end);
             }
             if self.frame_may_be_here && self.takes_requests() {
                 continue;
@@ -238,7 +272,7 @@ impl<'a, S: Service> Connection<'a, S> {
             let request_bytes = frame.len();
             charge.set(request_bytes);
             Counters::add(&self.counters.requests, 1);
-            let answer = self.service.dispatch(frame, self.active_at);
+            let (answer, note) = self.service.dispatch(frame, self.active_at);
             if let Answer::Ready(response) = &answer {
                 if response.then == Then::Close {
                     self.intake = Intake::Draining;
@@ -246,7 +280,8 @@ impl<'a, S: Service> Connection<'a, S> {
                 self.waiting_bytes += response.memory_bytes();
             }
             self.unanswered_bytes += request_bytes;
-            self.unanswered.push_back(Unanswered { answer, request_bytes, _charge: charge });
+            let note = Some(note);
+            self.unanswered.push_back(Unanswered { answer, note, request_bytes, _charge: charge });
             self.send_answered();
         }
         Ok(())
@@ -255,10 +290,13 @@ impl<'a, S: Service> Connection<'a, S> {
     /// Lets every request that is not answered yet go on.
     fn poll_answers(&mut self, cx: &mut Context<'_>) {
         for unanswered in &mut self.unanswered {
-            if let Answer::Later(future) = &mut unanswered.answer
+            if let Answer::Later(future) | Answer::Patient(future) = &mut unanswered.answer
                 && let Poll::Ready(response) = future.as_mut().poll(cx)
             {
                 self.active_at = self.host.now();
+                if let Some(note) = unanswered.note.take() {
+                    self.service.answered(note);
+                }
                 self.waiting_bytes += response.memory_bytes();
                 unanswered.answer = Answer::Ready(response);
             }
@@ -310,6 +348,37 @@ impl<'a, S: Service> Connection<'a, S> {
             Intake::Closing if sent_all => Some(End::Asked),
             Intake::Draining if sent_all && self.unanswered.is_empty() => Some(End::Stopped),
             _ => None,
+        }
+    }
+
+    /// Everything is said. When the server stops, a peer that is in the middle of sending is given a moment to hear it.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>, end: End) -> Result<Poll<End>, End> {
+        loop {
+            let now = self.host.now();
+            match self.farewell {
+                None => return Ok(Poll::Ready(end)),
+                Some(Farewell::Answering) if now.since(self.active_at) > IN_USE => {
+                    return Ok(Poll::Ready(end));
+                }
+                Some(Farewell::Answering) => self.farewell = Some(Farewell::Said),
+                Some(Farewell::Said) => {
+                    if self.transport.poll_shutdown(cx)?.is_pending() {
+                        return Ok(Poll::Pending);
+                    }
+                    self.farewell = Some(Farewell::Until(now + self.limits.linger));
+                }
+                Some(Farewell::Until(deadline)) => {
+                    if self.timer.poll_until(cx, deadline).is_ready() {
+                        return Ok(Poll::Ready(end));
+                    }
+                    let mut unheard = BytesMut::with_capacity(READ_BYTES);
+                    match self.transport.poll_read(cx, &mut unheard)? {
+                        Poll::Ready(0) => return Ok(Poll::Ready(end)),
+                        Poll::Ready(_) => {}
+                        Poll::Pending => return Ok(Poll::Pending),
+                    }
+                }
+            }
         }
     }
 

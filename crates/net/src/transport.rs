@@ -64,4 +64,11 @@ impl Transport {
             Transport::Plain(stream) => stream.poll_send_file(cx, file, offset, len),
         }
     }
+
+    /// Says that no more will be sent.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(stream) => stream.poll_shutdown(cx),
+        }
+    }
 }

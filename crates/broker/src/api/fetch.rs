@@ -65,7 +65,7 @@ pub fn fetch(broker: &Arc<Broker>, call: Call, request: FetchRequest) -> Answer 
     let plan = fetching.plan();
     match fetching.read_warm(&plan) {
         Some(read) if read.is_enough(&terms) => fetching.respond(read).into(),
-        _ => Answer::later(fetching.wait(plan)),
+        _ => Answer::patient(fetching.wait(plan)),
     }
 }
 

@@ -28,7 +28,17 @@ const GARBAGE: usize = 5;
 const CLOSE: usize = 6;
 
 impl Service for Script {
-    fn dispatch(&mut self, frame: Bytes, _received: Moment) -> Answer {
+    type Note = ();
+
+    fn dispatch(&mut self, frame: Bytes, _received: Moment) -> (Answer, ()) {
+        (self.answer(frame), ())
+    }
+
+    fn answered(&mut self, (): ()) {}
+}
+
+impl Script {
+    fn answer(&self, frame: Bytes) -> Answer {
         let mut reader = Reader::new(frame);
         let header = RequestHeader::decode(&mut reader, 2).unwrap();
         assert_eq!((header.request_api_key, header.request_api_version), (3, VERSION));

@@ -30,8 +30,20 @@ impl Drop for Waiting {
 }
 
 impl Service for Script {
-    fn dispatch(&mut self, mut frame: Bytes, _received: Moment) -> Answer {
+    type Note = u8;
+
+    fn dispatch(&mut self, mut frame: Bytes, _received: Moment) -> (Answer, u8) {
         let command = frame.get_u8();
+        (self.answer(command, frame), command)
+    }
+
+    fn answered(&mut self, command: u8) {
+        assert_eq!(command, b'l', "the only one that is answered later");
+    }
+}
+
+impl Script {
+    fn answer(&self, command: u8, mut frame: Bytes) -> Answer {
         match command {
             b'e' => Response::bytes(framed(&frame)).into(),
             b'l' => {
@@ -46,6 +58,14 @@ impl Service for Script {
                 self.waiting.fetch_add(1, Ordering::SeqCst);
                 let waiting = Waiting(self.waiting.clone());
                 Answer::later(async move {
+                    let _waiting = waiting;
+                    std::future::pending().await
+                })
+            }
+            b'p' => {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                let waiting = Waiting(self.waiting.clone());
+                Answer::patient(async move {
                     let _waiting = waiting;
                     std::future::pending().await
                 })
@@ -404,4 +424,76 @@ async fn a_server_does_not_wait_for_ever() {
     assert_eq!(peer.answer().await, None);
     assert_eq!(waiting.load(Ordering::SeqCst), 0);
     assert_eq!(counters.closed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_does_not_wait_for_those_who_wait_for_others() {
+    let fixture = serve_by_default();
+    let mut peer = fixture.connect().await;
+    peer.request(b"eearlier").await;
+    peer.request(b"p").await;
+    peer.request(b"elater").await;
+    fixture.until(|it| it.server.counters().requests.load(Ordering::SeqCst) == 3).await;
+    let Fixture { host, server, waiting, .. } = fixture;
+    let stopping = host.spawn({
+        let host = host.clone();
+        async move { server.stop(&host, Duration::from_secs(3600)).await }
+    });
+    assert_eq!(peer.answer().await.unwrap(), "earlier");
+    assert_eq!(peer.answer().await, None);
+    drop(peer);
+    stopping.await.unwrap();
+    assert_eq!(waiting.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_goes_on_sending_reads_every_answer_when_the_server_stops() {
+    let limits = ConnectionLimits { linger: Duration::from_secs(60), ..ConnectionLimits::default() };
+    let Fixture { host, server, .. } = serve(limits, usize::MAX, AdmissionLimits::default());
+    let counters = server.counters().clone();
+    let address = server.local_address();
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Sends as long as it can, and reads nothing before it is told that the server has said its last word.
+    let peer = {
+        let ended = ended.clone();
+        std::thread::spawn(move || {
+            use std::io::{ErrorKind, Read, Write};
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            while !ended.load(Ordering::SeqCst) {
+                match stream.write(&framed(b"e0123456789")) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                    Err(error) => panic!("the server has closed before it was read: {error}"),
+                }
+            }
+            stream.set_nonblocking(false).unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            received.len() as u64
+        })
+    };
+    while counters.requests.load(Ordering::SeqCst) < 1000 {
+        host.sleep(Duration::from_millis(1)).await;
+    }
+    let stopping = host.spawn({
+        let host = host.clone();
+        async move { server.stop(&host, Duration::from_secs(60)).await }
+    });
+    // Everything is sent, and the peer goes on sending.
+    let mut sent = 0;
+    loop {
+        host.sleep(Duration::from_millis(50)).await;
+        let now = counters.sent_bytes.load(Ordering::SeqCst);
+        if now == sent && !stopping.is_finished() {
+            break;
+        }
+        sent = now;
+        assert!(!stopping.is_finished(), "closed while the peer was sending");
+    }
+    ended.store(true, Ordering::SeqCst);
+    let received = host.blocking(move || peer.join().unwrap()).await;
+    assert_eq!(received, counters.sent_bytes.load(Ordering::SeqCst));
+    assert!(received >= 1000 * 14);
+    stopping.await.unwrap();
 }
