@@ -456,7 +456,7 @@ async fn a_peer_that_goes_on_sending_reads_every_answer_when_the_server_stops() 
     // Sends as long as it can, and reads nothing before it is told that the server has said its last word.
     let peer = {
         let ended = ended.clone();
-        std::thread::spawn(move || {
+        host.blocking(move || {
             use std::io::{ErrorKind, Read, Write};
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.set_nonblocking(true).unwrap();
@@ -492,7 +492,7 @@ async fn a_peer_that_goes_on_sending_reads_every_answer_when_the_server_stops() 
         assert!(!stopping.is_finished(), "closed while the peer was sending");
     }
     ended.store(true, Ordering::SeqCst);
-    let received = host.blocking(move || peer.join().unwrap()).await;
+    let received = peer.await;
     assert_eq!(received, counters.sent_bytes.load(Ordering::SeqCst));
     assert!(received >= 1000 * 14);
     stopping.await.unwrap();
