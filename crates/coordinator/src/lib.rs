@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `group` | the machine on a partition of `__consumer_offsets`: groups of every kind, and committed offsets |
 //! | `topic_hash` | what a group knows of its topics, as one number |
+//! | `transaction` | the machine on a partition of `__transaction_state`: transactional ids and how their transactions end |
 //! | `timers` | deadlines by name, for machines' soft state |
 //! | `world` | what coordinators see of the cluster: its metadata and the settings in force |
 //!
@@ -17,6 +18,7 @@ pub mod group;
 mod placement;
 mod timers;
 mod topic_hash;
+pub mod transaction;
 mod world;
 
 pub use placement::partition_for;
