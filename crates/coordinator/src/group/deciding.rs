@@ -1,11 +1,13 @@
 //! What a decision may look at, draw on and say.
 
 use ottla_machine::{At, Atomicity, Entropy, Ticket};
+use ottla_metadata::settings::ServerSettings;
 
 use super::request::Reply;
 use super::soft::{GroupSoft, Timer};
 use super::state::GroupCoordinator;
 use super::{Effect, Fact, GroupRecord};
+use crate::World;
 
 /// One decision on its way: hard state to look at, soft state to change, and what was decided so far. Records that were
 /// decided are not in `state` before the decision is over.
@@ -51,6 +53,19 @@ impl<'a> Deciding<'a> {
 
     fn fire(&mut self, timer: Timer) {
         match timer {}
+    }
+
+    /// The cluster as last seen. Every seat sees it before it is asked anything.
+    pub(super) fn world(&self) -> &World {
+        match &self.soft.world {
+            Some(world) => world,
+            None => panic!("a seat sees the world before it is asked anything"),
+        }
+    }
+
+    /// The server's settings.
+    pub(super) fn settings(&self) -> &ServerSettings {
+        &self.world().settings
     }
 
     /// Writes a record.

@@ -7,6 +7,7 @@
 //! | `fact` | what the log says |
 //! | `state` | hard state: every group, by what its records say; one match applies every record |
 //! | `deciding` | what a decision may look at, draw on and say |
+//! | `kind` | what requests over groups of every kind ask of one, and how a group is found |
 //! | `soft` | soft state: the world as last seen, timers |
 //! | `offsets` | committed offsets |
 //! | `classic`, `consumer`, `share`, `streams` | the kinds of groups: what their records mean, and what is decided for them |
@@ -24,6 +25,7 @@ mod deciding;
 mod fact;
 #[cfg(test)]
 mod fixture;
+mod kind;
 mod modern;
 mod offsets;
 mod request;
@@ -33,8 +35,14 @@ mod state;
 mod streams;
 
 pub use fact::{Fact, GroupRecord, Producer, TransactionResult};
+pub use kind::Kind;
+pub use offsets::commit::{
+    CommitOffsets, CommitTransactionalOffsets, EndTransaction, refused as offset_commit_refused,
+    refused_transactional as txn_offset_commit_refused,
+};
+pub use offsets::fetch::{FetchOffsets, Stability};
 pub use request::{Client, Reply, Request};
-pub use soft::GroupSoft;
+pub use soft::{Counts, GroupSoft};
 pub use state::GroupCoordinator;
 
 use ottla_base::Moment;

@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use ottla_base::Str;
 use ottla_machine::Ticket;
+use ottla_wire::messages::offset_commit_response::OffsetCommitResponse;
+use ottla_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use ottla_wire::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 
 use super::activation;
 use super::deciding::Deciding;
+use super::offsets::commit::{self, CommitOffsets, CommitTransactionalOffsets, EndTransaction};
+use super::offsets::fetch::{self, FetchOffsets};
 use crate::World;
 
 /// Who asks, as groups remember their members.
@@ -48,4 +53,12 @@ macro_rules! requests {
 requests! {
     /// The seat was taken: the first request to every seat. Then, whenever the world changes.
     SeeWorld(Arc<World>) -> () = activation::see_world;
+    /// Somebody commits offsets of one group.
+    CommitOffsets(CommitOffsets) -> OffsetCommitResponse = commit::commit;
+    /// Somebody commits offsets of one group in a transaction.
+    CommitTransactionalOffsets(CommitTransactionalOffsets) -> TxnOffsetCommitResponse = commit::commit_transactional;
+    /// A transaction has ended; answered once that is committed.
+    EndTransaction(EndTransaction) -> () = commit::end_transaction;
+    /// Somebody asks for committed offsets of one group.
+    FetchOffsets(FetchOffsets) -> OffsetFetchResponseGroup = fetch::fetch;
 }

@@ -16,4 +16,13 @@ pub struct GroupSoft {
     pub(super) metadata: MetadataWatch,
     /// When to look at what.
     pub(super) timers: Timers<Timer>,
+    /// What was done since the seat was taken.
+    pub(super) counts: Counts,
+}
+
+/// What a seat has done, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Offsets that were committed, in transactions too.
+    pub offset_commits: u64,
 }
