@@ -19,6 +19,13 @@ pub fn client(stage: &Stage<'_>) -> Outcome<Transcript> {
     play(stage, program.arg(stage.node.address()))
 }
 
+/// The scenario `java-groups`: members of groups of either protocol, transactions, and the admin client on both.
+pub fn group_client(stage: &Stage<'_>) -> Outcome<Transcript> {
+    let mut program =
+        stage.setting.reference.program(ClassPath::Server, "GroupClient", &["-Dlog4j2.level=OFF"])?;
+    play(stage, program.arg(stage.node.address()))
+}
+
 /// The scenario `probe`: every request of `probe.script` in every version.
 pub fn probe(stage: &Stage<'_>) -> Outcome<Transcript> {
     requests(stage, include_str!("probe.script"))

@@ -119,6 +119,12 @@ const SCENARIOS: &[Scenario] = &[
         kind: Kind::Beside(java::probe),
     },
     Scenario {
+        name: "java-groups",
+        about: "members of groups and transactions of Apache Kafka's Java clients",
+        ci: false,
+        kind: Kind::Beside(java::group_client),
+    },
+    Scenario {
         name: "groups",
         about: "groups of every kind and offsets: every version of every request",
         ci: false,
