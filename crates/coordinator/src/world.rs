@@ -13,6 +13,8 @@ use ottla_metadata::{Image, Resource};
 pub struct World {
     /// The metadata.
     pub image: Arc<Image>,
+    /// How far the metadata log is applied in it: its offset.
+    pub version: i64,
     /// The server's settings, dynamic ones included.
     pub settings: Arc<ServerSettings>,
     /// What groups have that say nothing themselves ([`derived::group_defaults`]).
@@ -28,7 +30,12 @@ impl World {
     /// behind `settings`.
     pub fn new(image: Arc<Image>, settings: Arc<ServerSettings>, group_defaults: Arc<Texts>) -> World {
         let read_defaults = Arc::new(read(&settings, &group_defaults, &Texts::default()));
-        World { image, settings, group_defaults, read: BTreeMap::new(), read_defaults }
+        World { image, version: 0, settings, group_defaults, read: BTreeMap::new(), read_defaults }
+    }
+
+    /// The same, where it is known how far the metadata log is applied.
+    pub fn at_version(self, version: i64) -> World {
+        World { version, ..self }
     }
 
     /// What holds for a group: its own settings over the server's. Read once.

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use ottla_machine::Ticket;
 
+use super::consumer;
 use super::deciding::Deciding;
-use super::modern::topics::changed_topics;
+use super::modern::topics::{changed_topics, has_new_topics};
 use super::request::Reply;
 use crate::World;
 
 /// The world is new, or has changed.
 pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Arc<World>, caller: Ticket) {
     let before = deciding.soft.world.replace((*world).clone());
-    if let Some(before) = before {
-        forget_what_changed(deciding, &before, &world);
+    match before {
+        Some(before) => forget_what_changed(deciding, &before, &world),
+        None => consumer::expect_members(deciding),
     }
     deciding.answer(caller, Reply::SeeWorld(()));
 }
@@ -25,6 +27,9 @@ fn forget_what_changed(deciding: &mut Deciding<'_>, before: &World, now: &World)
         return;
     }
     deciding.soft.metadata.forget_topics(&changed);
+    if has_new_topics(&before.image, &now.image) {
+        deciding.soft.metadata.saw_new_topics();
+    }
     for (id, group) in &deciding.state.groups {
         if changed.iter().any(|topic| group.wants(topic)) {
             deciding.soft.metadata.forget_group(id);

@@ -3,6 +3,7 @@
 use ottla_machine::{At, Atomicity, Entropy, Ticket};
 use ottla_metadata::settings::ServerSettings;
 
+use super::consumer;
 use super::request::Reply;
 use super::soft::{GroupSoft, Timer};
 use super::state::GroupCoordinator;
@@ -52,7 +53,9 @@ impl<'a> Deciding<'a> {
     }
 
     fn fire(&mut self, timer: Timer) {
-        match timer {}
+        match timer {
+            Timer::Consumer(due) => consumer::fire(self, due),
+        }
     }
 
     /// The cluster as last seen. Every seat sees it before it is asked anything.

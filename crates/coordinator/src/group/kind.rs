@@ -4,7 +4,6 @@ use ottla_base::{ErrorCode, Str, Timestamp, Uuid};
 
 use super::GroupRecord;
 use super::classic::EmptyClassic;
-use super::consumer::ConsumerGroup;
 use super::deciding::Deciding;
 use super::share::ShareGroup;
 use super::state::Group;
@@ -201,6 +200,5 @@ macro_rules! memberless {
     };
 }
 
-memberless!(ConsumerGroup, Consumer, "consumer");
 memberless!(ShareGroup, Share, "share");
 memberless!(StreamsGroup, Streams, "streams");

@@ -34,6 +34,7 @@ mod soft;
 mod state;
 mod streams;
 
+pub use consumer::ConsumerGroupHeartbeat;
 pub use fact::{Fact, GroupRecord, Producer, TransactionResult};
 pub use kind::Kind;
 pub use offsets::commit::{

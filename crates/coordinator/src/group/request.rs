@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use ottla_base::Str;
 use ottla_machine::Ticket;
+use ottla_wire::messages::consumer_group_describe_response::DescribedGroup;
+use ottla_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
 use ottla_wire::messages::offset_commit_response::OffsetCommitResponse;
 use ottla_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use ottla_wire::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 
 use super::activation;
+use super::consumer::{self, ConsumerGroupHeartbeat};
 use super::deciding::Deciding;
 use super::offsets::commit::{self, CommitOffsets, CommitTransactionalOffsets, EndTransaction};
 use super::offsets::fetch::{self, FetchOffsets};
@@ -53,6 +56,10 @@ macro_rules! requests {
 requests! {
     /// The seat was taken: the first request to every seat. Then, whenever the world changes.
     SeeWorld(Arc<World>) -> () = activation::see_world;
+    /// A member of a consumer group joins, reports or leaves.
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeat) -> ConsumerGroupHeartbeatResponse = consumer::heartbeat;
+    /// What a consumer group is like.
+    ConsumerGroupDescribe(Str) -> DescribedGroup = consumer::describe;
     /// Somebody commits offsets of one group.
     CommitOffsets(CommitOffsets) -> OffsetCommitResponse = commit::commit;
     /// Somebody commits offsets of one group in a transaction.

@@ -1,11 +1,15 @@
 //! Soft state: the world as last seen, and when to look again. Dies with the seat.
 
+use super::consumer::{self, ConsumerSoft};
 use super::modern::topics::MetadataWatch;
 use crate::{Timers, World};
 
 /// Why to look again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {}
+pub(super) enum Timer {
+    /// Something of a consumer group.
+    Consumer(consumer::Due),
+}
 
 /// What dies with the seat.
 #[derive(Debug, Default)]
@@ -14,6 +18,8 @@ pub struct GroupSoft {
     pub(super) world: Option<World>,
     /// What groups know of their topics.
     pub(super) metadata: MetadataWatch,
+    /// What is remembered of consumer groups.
+    pub(super) consumer: ConsumerSoft,
     /// When to look at what.
     pub(super) timers: Timers<Timer>,
     /// What was done since the seat was taken.

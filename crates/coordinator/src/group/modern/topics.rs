@@ -18,7 +18,12 @@ pub(in crate::group) struct MetadataWatch {
     hashes: BTreeMap<Str, i64>,
     /// Groups whose topics were looked at: at which epoch, and until when that is enough.
     looked_at: BTreeMap<Str, (i32, Moment)>,
+    /// How many times topics have been created since the seat was taken.
+    created: u64,
 }
+
+/// How many more groups than there are may be remembered.
+const MAX_FORGOTTEN_GROUPS: usize = 64;
 
 impl MetadataWatch {
     /// The hash over the topics that exist among `topics`, which are in order; 0 if none does.
@@ -57,6 +62,23 @@ impl MetadataWatch {
         self.looked_at.remove(group);
     }
 
+    /// Forgets groups that do not exist any more, once there are too many: `groups` do.
+    pub(in crate::group) fn prune(&mut self, groups: usize, exists: impl Fn(&str) -> bool) {
+        if self.looked_at.len() > groups.saturating_mul(2) + MAX_FORGOTTEN_GROUPS {
+            self.looked_at.retain(|group, _| exists(group));
+        }
+    }
+
+    /// Topics were created.
+    pub(in crate::group) fn saw_new_topics(&mut self) {
+        self.created += 1;
+    }
+
+    /// How many times topics have been created since the seat was taken.
+    pub(in crate::group) fn created_topics(&self) -> u64 {
+        self.created
+    }
+
     /// Topics have changed.
     pub(in crate::group) fn forget_topics<'a>(&mut self, topics: impl IntoIterator<Item = &'a Str>) {
         for topic in topics {
@@ -83,6 +105,11 @@ pub(in crate::group) fn changed_topics(old: &Image, new: &Image) -> BTreeSet<Str
         }
     }
     changed
+}
+
+/// Whether there are topics that there were not.
+pub(in crate::group) fn has_new_topics(old: &Image, new: &Image) -> bool {
+    Delta::between(old, new).topics().any(|change| change.old.is_none())
 }
 
 /// The ids of the topics that exist among `names`.
