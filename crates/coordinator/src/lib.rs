@@ -5,6 +5,8 @@
 //! | `group` | the machine on a partition of `__consumer_offsets`: groups of every kind, and committed offsets |
 //! | `topic_hash` | what a group knows of its topics, as one number |
 //! | `transaction` | the machine on a partition of `__transaction_state`: transactional ids and how their transactions end |
+//! | `share_partition` | what a share group has in flight of one partition: pure data, without a log of its own |
+//! | `share_state` | the machine on a partition of `__share_group_state`: how far share groups have come |
 //! | `timers` | deadlines by name, for machines' soft state |
 //! | `world` | what coordinators see of the cluster: its metadata and the settings in force |
 //!
@@ -16,6 +18,8 @@
 
 pub mod group;
 mod placement;
+pub mod share_partition;
+pub mod share_state;
 mod timers;
 mod topic_hash;
 pub mod transaction;
