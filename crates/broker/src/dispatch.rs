@@ -45,6 +45,11 @@ const SERVED: &[ApiKey] = &[
     ApiKey::AddRaftVoter,
     ApiKey::RemoveRaftVoter,
     ApiKey::UpdateRaftVoter,
+    ApiKey::InitializeShareGroupState,
+    ApiKey::ReadShareGroupState,
+    ApiKey::WriteShareGroupState,
+    ApiKey::DeleteShareGroupState,
+    ApiKey::ReadShareGroupStateSummary,
 ];
 
 /// Whether a listener serves an API.
@@ -105,6 +110,21 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         }
         Request::DescribeTopicPartitions(it) => {
             api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()
+        }
+        Request::InitializeShareGroupState(it) => {
+            api::initialize_share_group_state::initialize_share_group_state(broker, call, it)
+        }
+        Request::ReadShareGroupState(it) => {
+            api::read_share_group_state::read_share_group_state(broker, call, it)
+        }
+        Request::WriteShareGroupState(it) => {
+            api::write_share_group_state::write_share_group_state(broker, call, it)
+        }
+        Request::DeleteShareGroupState(it) => {
+            api::delete_share_group_state::delete_share_group_state(broker, call, it)
+        }
+        Request::ReadShareGroupStateSummary(it) => {
+            api::read_share_group_state_summary::read_share_group_state_summary(broker, call, it)
         }
         request @ (Request::Fetch(_)
         | Request::Vote(_)

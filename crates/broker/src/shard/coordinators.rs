@@ -6,7 +6,7 @@ use arc_swap::ArcSwapOption;
 use ottla_coordinator::World;
 use ottla_metadata::{Delta, Image};
 
-use super::{Groups, Shards};
+use super::{Groups, Shards, ShareStates};
 use crate::broker::Broker;
 
 /// The coordinators of one broker.
@@ -15,6 +15,8 @@ pub(crate) struct Coordinators {
     world: ArcSwapOption<World>,
     /// Groups and committed offsets.
     pub(crate) groups: Shards<Groups>,
+    /// The state of share groups.
+    pub(crate) share_states: Shards<ShareStates>,
 }
 
 impl Coordinators {
@@ -34,16 +36,20 @@ impl Coordinators {
         let world = Arc::new(World::new(image.clone(), server, defaults));
         self.world.store(Some(world.clone()));
         self.groups.follow(broker, image, &world);
+        self.share_states.follow(broker, image, &world);
     }
 
     /// Looks after deadlines, for as long as the broker runs.
     pub(crate) async fn run(broker: Arc<Broker>) {
-        broker.coordinators.groups.run(broker.clone()).await;
+        let groups = broker.coordinators.groups.run(broker.clone());
+        let share_states = broker.coordinators.share_states.run(broker.clone());
+        tokio::join!(groups, share_states);
     }
 
     /// Gives every seat up: whoever waits is told to look elsewhere.
     pub(crate) fn leave(&self, broker: &Arc<Broker>) {
         self.groups.leave_all(broker);
+        self.share_states.leave_all(broker);
     }
 }
 

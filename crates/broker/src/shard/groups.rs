@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ottla_base::Offset;
 use ottla_coordinator::World;
 use ottla_coordinator::group::{self, Fact, GroupCoordinator, GroupRecord, Producer, TransactionResult};
 use ottla_wire::{DecodeError, EncodeError};
@@ -23,7 +24,7 @@ impl Kind for Groups {
         &broker.coordinators.groups
     }
 
-    fn read(line: Line) -> Result<Option<Fact>, DecodeError> {
+    fn read(_offset: Offset, line: Line) -> Result<Option<Fact>, DecodeError> {
         let producer = |(id, epoch)| Producer { id, epoch };
         Ok(match line {
             Line::Plain { key, value } => GroupRecord::decode(key, value)?.map(Fact::Plain),

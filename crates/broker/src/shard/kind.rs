@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_base::{ProducerEpoch, ProducerId};
+use ottla_base::{Offset, ProducerEpoch, ProducerId};
 use ottla_coordinator::World;
 use ottla_machine::Machine;
 use ottla_wire::{DecodeError, EncodeError};
@@ -27,8 +27,8 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// The shards of this kind.
     fn shards(broker: &Broker) -> &Shards<Self>;
 
-    /// What a line of the log means; nothing for a line that this release does not know.
-    fn read(line: Line) -> Result<Option<Record<Self>>, DecodeError>;
+    /// What the line at `offset` means; nothing for a line that this release does not know.
+    fn read(offset: Offset, line: Line) -> Result<Option<Record<Self>>, DecodeError>;
 
     /// A record as a line of the log.
     fn write(record: &Record<Self>) -> Result<Line, EncodeError>;

@@ -136,7 +136,7 @@ fn take_in_batch<K: Kind>(
 
 fn take_in_line<K: Kind>(loaded: &mut Loaded<K>, line: Line, at: Offset) -> Result<(), LoadError> {
     let record =
-        K::read(line).map_err(|error| LoadError::Corrupt { offset: at, reason: error.to_string() })?;
+        K::read(at, line).map_err(|error| LoadError::Corrupt { offset: at, reason: error.to_string() })?;
     match record {
         Some(record) => {
             loaded.machine.apply(&record);

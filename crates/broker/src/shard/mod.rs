@@ -11,6 +11,7 @@
 //! | `internal_topics` | the topics behind coordinators, made when they are needed |
 //! | `coordinators` | every kind that this broker has |
 //! | `groups` | groups and committed offsets |
+//! | `share_states` | the state of share groups |
 //!
 //! A caller puts its request into the shard's inbox and then takes the shard, if nobody else has it; whoever has it
 //! serves the whole inbox. So a decision costs no change of task, and requests that come together are appended as one
@@ -30,6 +31,7 @@ mod load;
 mod pen;
 mod seated;
 mod shards;
+mod share_states;
 
 pub(crate) use asked::{Asked, answer};
 pub(crate) use coordinators::Coordinators;
@@ -37,3 +39,4 @@ pub(crate) use groups::Groups;
 pub(crate) use internal_topics::{creatable as creatable_topic, ensure as ensure_internal_topic};
 pub(crate) use kind::{Kind, Line, MarkerKind};
 pub(crate) use shards::Shards;
+pub(crate) use share_states::ShareStates;

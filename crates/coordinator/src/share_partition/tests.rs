@@ -518,7 +518,7 @@ impl Model {
         let last = first + self.entropy.below(8) as i64;
         let answers = [1, 1, 1, 2, 3, 0, 4].map(|it| it as i8);
         let mut draw = || answers[self.entropy.below(answers.len())];
-        let types: Vec<i8> = if self.now.0.as_secs() % 2 == 0 {
+        let types: Vec<i8> = if self.now.0.as_secs().is_multiple_of(2) {
             vec![draw()]
         } else {
             (first..=last).map(|_| draw()).collect()

@@ -1,0 +1,61 @@
+//! The state of share groups, on `__share_group_state`.
+
+use std::sync::Arc;
+
+use ottla_base::Offset;
+use ottla_coordinator::World;
+use ottla_coordinator::share_state::{Effect, Request, ShareCoordinator, ShareFact, ShareRecord};
+use ottla_storage::LogStartReason;
+use ottla_wire::{DecodeError, EncodeError};
+
+use super::{Kind, Line, Shards};
+use crate::broker::Broker;
+use crate::topic;
+
+/// The share coordinator.
+pub(crate) struct ShareStates;
+
+impl Kind for ShareStates {
+    type Machine = ShareCoordinator;
+
+    const TOPIC: &'static str = topic::SHARE_GROUP_STATE;
+    const NAME: &'static str = "share states";
+
+    fn shards(broker: &Broker) -> &Shards<Self> {
+        &broker.coordinators.share_states
+    }
+
+    fn read(offset: Offset, line: Line) -> Result<Option<ShareFact>, DecodeError> {
+        // Nobody writes here in transactions.
+        let Line::Plain { key, value } = line else { return Ok(None) };
+        Ok(ShareRecord::decode(key, value)?.map(|record| ShareFact { offset, record }))
+    }
+
+    fn write(fact: &ShareFact) -> Result<Line, EncodeError> {
+        let (key, value) = fact.record.encode()?;
+        Ok(Line::Plain { key, value })
+    }
+
+    fn compression_codec(world: &World) -> i32 {
+        world.settings.share_groups.share_coordinator_state_topic_compression_codec
+    }
+
+    fn see_world(world: Arc<World>) -> Request {
+        Request::SeeWorld(world)
+    }
+
+    fn carry_out(broker: &Arc<Broker>, index: i32, effect: Effect) {
+        let Effect::DeleteRecords { before } = effect;
+        let Some(partition) = Self::shards(broker).partition(index) else { return };
+        let host = broker.host.clone();
+        broker.host.spawn(async move {
+            let deleting = move || {
+                let moved = partition.log().advance_log_start(before, LogStartReason::ClientRecordDeletion);
+                if let Err(error) = moved {
+                    tracing::warn!(partition = %partition, %before, %error, "what is redundant could not be cut off");
+                }
+            };
+            host.blocking(deleting).await;
+        });
+    }
+}
