@@ -7,7 +7,7 @@ use ottla_coordinator::World;
 use ottla_coordinator::group::{self, Fact, GroupCoordinator, GroupRecord, Producer, TransactionResult};
 use ottla_wire::{DecodeError, EncodeError};
 
-use super::{Kind, Line, MarkerKind, Shards};
+use super::{Kind, Line, MarkerKind, Shards, share_state_work};
 use crate::broker::Broker;
 use crate::topic;
 
@@ -69,7 +69,7 @@ impl Kind for Groups {
         group::Request::SeeWorld(world)
     }
 
-    fn carry_out(_broker: &Arc<Broker>, _index: i32, effect: group::Effect) {
-        match effect {}
+    fn carry_out(broker: &Arc<Broker>, index: i32, effect: group::Effect) {
+        share_state_work::carry_out(broker, index, effect);
     }
 }

@@ -12,6 +12,7 @@
 //! | `coordinators` | every kind that this broker has |
 //! | `groups` | groups and committed offsets |
 //! | `share_states` | the state of share groups |
+//! | `share_state_work` | what the group coordinator wants the share coordinator to keep and to forget |
 //!
 //! A caller puts its request into the shard's inbox and then takes the shard, if nobody else has it; whoever has it
 //! serves the whole inbox. So a decision costs no change of task, and requests that come together are appended as one
@@ -31,6 +32,7 @@ mod load;
 mod pen;
 mod seated;
 mod shards;
+mod share_state_work;
 mod share_states;
 
 pub(crate) use asked::{Asked, answer};

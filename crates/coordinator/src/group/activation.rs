@@ -8,6 +8,7 @@ use super::consumer;
 use super::deciding::Deciding;
 use super::modern::topics::{changed_topics, has_new_topics};
 use super::request::Reply;
+use super::share;
 use crate::World;
 
 /// The world is new, or has changed.
@@ -15,8 +16,12 @@ pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Arc<World>, caller: 
     let before = deciding.soft.world.replace((*world).clone());
     match before {
         Some(before) => forget_what_changed(deciding, &before, &world),
-        None => consumer::expect_members(deciding),
+        None => {
+            consumer::expect_members(deciding);
+            share::expect_members(deciding);
+        }
     }
+    share::see_world(deciding);
     deciding.answer(caller, Reply::SeeWorld(()));
 }
 

@@ -7,7 +7,7 @@ use super::consumer;
 use super::request::Reply;
 use super::soft::{GroupSoft, Timer};
 use super::state::GroupCoordinator;
-use super::{Effect, Fact, GroupRecord};
+use super::{Effect, Fact, GroupRecord, share};
 use crate::World;
 
 /// One decision on its way: hard state to look at, soft state to change, and what was decided so far. Records that were
@@ -55,6 +55,7 @@ impl<'a> Deciding<'a> {
     fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::Consumer(due) => consumer::fire(self, due),
+            Timer::Share(due) => share::fire(self, due),
         }
     }
 

@@ -5,7 +5,6 @@ use ottla_base::{ErrorCode, Str, Timestamp, Uuid};
 use super::GroupRecord;
 use super::classic::EmptyClassic;
 use super::deciding::Deciding;
-use super::share::ShareGroup;
 use super::state::Group;
 use super::streams::StreamsGroup;
 
@@ -200,5 +199,4 @@ macro_rules! memberless {
     };
 }
 
-memberless!(ShareGroup, Share, "share");
 memberless!(StreamsGroup, Streams, "streams");

@@ -43,17 +43,37 @@ pub use offsets::commit::{
 };
 pub use offsets::fetch::{FetchOffsets, Stability};
 pub use request::{Client, Reply, Request};
+pub use share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized, ShareStateWork, WorkCause};
 pub use soft::{Counts, GroupSoft};
 pub use state::GroupCoordinator;
 
 use ottla_base::Moment;
 use ottla_machine::{At, Input, Machine, Outcome, Soft};
+use ottla_wire::messages::delete_share_group_state_request::DeleteShareGroupStateRequest;
+use ottla_wire::messages::initialize_share_group_state_request::InitializeShareGroupStateRequest;
 
 use deciding::Deciding;
 
 /// What the world is to do once a decision is committed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Effect {}
+pub enum Effect {
+    /// Let the share coordinator keep state for partitions of a group, then ask
+    /// [`Request::ShareStateInitialized`], whatever becomes of it.
+    InitializeShareState {
+        /// What it is for.
+        work: ShareStateWork,
+        /// What to tell the share coordinator.
+        request: InitializeShareGroupStateRequest,
+    },
+    /// Let the share coordinator forget partitions of a group, then ask [`Request::ShareStateDeleted`], whatever
+    /// becomes of it.
+    DeleteShareState {
+        /// What it is for.
+        work: ShareStateWork,
+        /// What to tell the share coordinator.
+        request: DeleteShareGroupStateRequest,
+    },
+}
 
 impl Machine for GroupCoordinator {
     type Request = Request;

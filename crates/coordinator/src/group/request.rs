@@ -1,20 +1,28 @@
 //! What can be asked of a group coordinator, and the answers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla_base::Str;
+use ottla_base::{Str, Uuid};
 use ottla_machine::Ticket;
+use ottla_wire::messages::alter_share_group_offsets_request::AlterShareGroupOffsetsRequest;
+use ottla_wire::messages::alter_share_group_offsets_response::AlterShareGroupOffsetsResponse;
 use ottla_wire::messages::consumer_group_describe_response::DescribedGroup;
 use ottla_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
+use ottla_wire::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequest;
+use ottla_wire::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponse;
 use ottla_wire::messages::offset_commit_response::OffsetCommitResponse;
 use ottla_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use ottla_wire::messages::share_group_describe_response::DescribedGroup as DescribedShareGroup;
+use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
 use ottla_wire::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 
-use super::activation;
 use super::consumer::{self, ConsumerGroupHeartbeat};
 use super::deciding::Deciding;
 use super::offsets::commit::{self, CommitOffsets, CommitTransactionalOffsets, EndTransaction};
 use super::offsets::fetch::{self, FetchOffsets};
+use super::share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized};
+use super::{activation, share};
 use crate::World;
 
 /// Who asks, as groups remember their members.
@@ -68,4 +76,18 @@ requests! {
     EndTransaction(EndTransaction) -> () = commit::end_transaction;
     /// Somebody asks for committed offsets of one group.
     FetchOffsets(FetchOffsets) -> OffsetFetchResponseGroup = fetch::fetch;
+    /// `ShareGroupHeartbeat`.
+    ShareGroupHeartbeat(ShareHeartbeat) -> ShareGroupHeartbeatResponse = share::heartbeat;
+    /// `ShareGroupDescribe`, for one group.
+    ShareGroupDescribe(Str) -> DescribedShareGroup = share::describe;
+    /// `AlterShareGroupOffsets`.
+    AlterShareGroupOffsets(AlterShareGroupOffsetsRequest) -> AlterShareGroupOffsetsResponse = share::alter_offsets;
+    /// `DeleteShareGroupOffsets`.
+    DeleteShareGroupOffsets(DeleteShareGroupOffsetsRequest) -> DeleteShareGroupOffsetsResponse = share::delete_offsets;
+    /// The partitions that members of a share group may share in.
+    InitializedSharePartitions(Str) -> BTreeMap<Uuid, BTreeSet<i32>> = share::initialized_partitions;
+    /// The share coordinator has carried out [`super::Effect::InitializeShareState`].
+    ShareStateInitialized(ShareStateInitialized) -> () = share::state_initialized;
+    /// The share coordinator has carried out [`super::Effect::DeleteShareState`].
+    ShareStateDeleted(ShareStateDeleted) -> () = share::state_deleted;
 }

@@ -2,6 +2,7 @@
 
 use super::consumer::{self, ConsumerSoft};
 use super::modern::topics::MetadataWatch;
+use super::share::{self, ShareSoft};
 use crate::{Timers, World};
 
 /// Why to look again.
@@ -9,6 +10,8 @@ use crate::{Timers, World};
 pub(super) enum Timer {
     /// Something of a consumer group.
     Consumer(consumer::Due),
+    /// Something of a share group.
+    Share(share::Due),
 }
 
 /// What dies with the seat.
@@ -22,6 +25,8 @@ pub struct GroupSoft {
     pub(super) consumer: ConsumerSoft,
     /// When to look at what.
     pub(super) timers: Timers<Timer>,
+    /// Share groups.
+    pub(super) share: ShareSoft,
     /// What was done since the seat was taken.
     pub(super) counts: Counts,
 }

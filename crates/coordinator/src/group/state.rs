@@ -42,7 +42,8 @@ impl Group {
     pub(super) fn wants(&self, topic: &str) -> bool {
         match self {
             Group::Consumer(group) => group.wants(topic),
-            Group::Classic(_) | Group::Share(_) | Group::Streams(_) => false,
+            Group::Share(group) => group.wants(topic),
+            Group::Classic(_) | Group::Streams(_) => false,
         }
     }
 }

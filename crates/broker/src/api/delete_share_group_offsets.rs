@@ -1,0 +1,41 @@
+//! DeleteShareGroupOffsets (key 92), version 0: an administrator lets a share group without members forget topics
+//! (KIP-932).
+
+use std::sync::Arc;
+
+use ottla_base::{ErrorCode, Str};
+use ottla_coordinator::group::{Reply, Request};
+use ottla_net::Answer;
+use ottla_wire::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequest;
+use ottla_wire::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponse;
+
+use super::share_groups;
+use crate::broker::Broker;
+use crate::call::Call;
+use crate::shard;
+
+/// Asks the group's coordinator, who asks the share coordinator.
+pub fn delete_share_group_offsets(
+    broker: &Arc<Broker>,
+    call: Call,
+    request: DeleteShareGroupOffsetsRequest,
+) -> Answer {
+    if !share_groups::are_enabled(broker) {
+        return call.respond(&refused(ErrorCode::UnsupportedVersion)).into();
+    }
+    let group = request.group_id.clone();
+    let asked = broker.coordinators.groups.ask(broker, &group, Request::DeleteShareGroupOffsets(request));
+    shard::answer(asked, move |given| match given {
+        Ok(Reply::DeleteShareGroupOffsets(response)) => call.respond(&response),
+        Ok(_) => call.respond(&refused(ErrorCode::UnknownServerError)),
+        Err(code) => call.respond(&refused(code)),
+    })
+}
+
+fn refused(code: ErrorCode) -> DeleteShareGroupOffsetsResponse {
+    DeleteShareGroupOffsetsResponse {
+        error_code: code.code(),
+        error_message: Some(Str::from_static(code.message())),
+        ..Default::default()
+    }
+}
