@@ -25,6 +25,7 @@ use crate::placements::Placements;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::ControllerHandle;
 use crate::shard::Coordinators;
+use crate::share::ShareGroups;
 
 /// One broker. Handlers get it with the request and keep it in the futures they return.
 pub struct Broker {
@@ -62,6 +63,8 @@ pub struct Broker {
     pub metrics: Metrics,
     /// The coordinators of groups and transactions.
     pub(crate) coordinators: Coordinators,
+    /// What share groups have in flight.
+    pub(crate) share: ShareGroups,
 }
 
 /// A topic's id, name and number of partitions, or why it cannot be had.
@@ -119,6 +122,7 @@ impl Broker {
             auto_created: UnderWay::default(),
             metrics: Metrics::default(),
             coordinators: Coordinators::default(),
+            share: ShareGroups::default(),
         }
     }
 
@@ -135,6 +139,7 @@ impl Broker {
         crate::replicas::apply(self, delta);
         self.image.store(image.clone());
         self.coordinators.follow(self, delta, image);
+        self.share.follow();
         self.image_offset.send_replace(last_offset);
     }
 

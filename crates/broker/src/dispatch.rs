@@ -45,6 +45,8 @@ const SERVED: &[ApiKey] = &[
     ApiKey::AddRaftVoter,
     ApiKey::RemoveRaftVoter,
     ApiKey::UpdateRaftVoter,
+    ApiKey::ShareFetch,
+    ApiKey::ShareAcknowledge,
     ApiKey::InitializeShareGroupState,
     ApiKey::ReadShareGroupState,
     ApiKey::WriteShareGroupState,
@@ -111,6 +113,8 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::DescribeTopicPartitions(it) => {
             api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()
         }
+        Request::ShareFetch(it) => api::share_fetch::share_fetch(broker, call, it),
+        Request::ShareAcknowledge(it) => api::share_acknowledge::share_acknowledge(broker, call, it),
         Request::InitializeShareGroupState(it) => {
             api::initialize_share_group_state::initialize_share_group_state(broker, call, it)
         }

@@ -11,6 +11,7 @@
 //! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
 //! | `moves` | replicas on their way to another log directory |
 //! | `placements` | which log directory holds which replica, and who must know |
+//! | `share` | share groups on the data path: sessions, and what is in flight |
 //! | `shard` | coordinators: the seats of groups and transactions on their logs |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `lifecycle` | registration, heartbeats, leave |
@@ -45,4 +46,5 @@ pub mod server;
 mod service;
 mod settings_change;
 mod shard;
+mod share;
 mod topic;

@@ -28,6 +28,7 @@ use crate::placements;
 use crate::quorum::{self, QuorumError};
 use crate::replicas;
 use crate::shard::Coordinators;
+use crate::share::ShareGroups;
 use directories::{LockedDirectories, OpenLogs};
 
 /// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
@@ -191,6 +192,7 @@ impl Starting {
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
         running.tasks.push(broker.host.spawn(rotate_metrics(broker.clone())));
         running.tasks.push(broker.host.spawn(Coordinators::run(broker.clone())));
+        running.tasks.push(broker.host.spawn(ShareGroups::run(broker.clone())));
         running.serve_metrics(&settings).await?;
         running.servers = bound.serve(&broker, &settings)?;
         tracing::info!(

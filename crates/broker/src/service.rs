@@ -11,6 +11,7 @@ use ottla_wire::{ApiKey, DecodeError, Reader, Request, request_header_version};
 use crate::broker::Broker;
 use crate::call::{Call, ListenerRole, Serves};
 use crate::metrics::requests::{ApiMetrics, RequestTimes};
+use crate::share::ConnectionKey;
 use crate::{api, dispatch};
 
 /// The service of one connection.
@@ -24,6 +25,14 @@ impl ConnectionService {
     /// For a connection that came in at a listener.
     pub(crate) fn new(broker: Arc<Broker>, listener: Arc<ListenerRole>, peer: Peer) -> ConnectionService {
         ConnectionService { broker, listener, peer }
+    }
+}
+
+impl Drop for ConnectionService {
+    /// Share sessions end with the connection that they began on.
+    fn drop(&mut self) {
+        let connection = ConnectionKey { listener: self.listener.name.clone(), peer: self.peer.address };
+        self.broker.share.disconnected(&self.broker, &connection);
     }
 }
 

@@ -79,7 +79,12 @@ pub(crate) fn default_log_config(settings: &BrokerSettings) -> Arc<LogConfig> {
     Arc::new(log_config(&default_topic_settings(settings)))
 }
 
-fn topic_settings(settings: &BrokerSettings, image: &Image, topic: &ottla_base::Str) -> TopicSettings {
+/// The settings of a topic.
+pub(crate) fn topic_settings(
+    settings: &BrokerSettings,
+    image: &Image,
+    topic: &ottla_base::Str,
+) -> TopicSettings {
     let own = texts(&image.configs.of(&Resource::topic(topic.clone())));
     derived::topic_settings(&settings.topic_defaults, &own).unwrap_or_else(|error| {
         tracing::error!(topic = %topic, %error, "a topic's configuration is invalid; the defaults hold");

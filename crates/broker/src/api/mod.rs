@@ -25,5 +25,7 @@ pub mod produce;
 pub mod quorum;
 pub mod read_share_group_state;
 pub mod read_share_group_state_summary;
+pub mod share_acknowledge;
+pub mod share_fetch;
 mod share_states;
 pub mod write_share_group_state;

@@ -148,15 +148,11 @@ impl SharePartition {
         let (low, high) = (*range.start(), *range.end());
         let mut refused = None;
         let mut may_change_until = high;
-        for (first, batch) in self.batches_over(low, high) {
-            for (from, run) in self.in_flight.runs_of(first, batch) {
-                if run.last < low || from > high || refused.is_some() {
-                    continue;
-                }
-                if let Err(refusal) = check_record(run, ack, ack_type) {
-                    may_change_until = from.max(low) - 1;
-                    refused = Some(refusal);
-                }
+        for (from, run) in self.in_flight.runs_over(low, high) {
+            if let Err(refusal) = check_record(run, ack, ack_type) {
+                may_change_until = from.max(low) - 1;
+                refused = Some(refusal);
+                break;
             }
         }
         let new_state = match ack_type {
@@ -333,8 +329,9 @@ impl Acknowledgement {
             }
             return parts;
         }
-        let numbered = (self.first..=self.last).zip(&self.types);
-        for (offset, id) in numbered.filter(|(offset, _)| (low..=high).contains(offset)) {
+        let before =
+            low.checked_sub(self.first).and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX);
+        for (offset, id) in (low..=high).zip(self.types.iter().skip(before)) {
             let ack_type = answer(id);
             match parts.last_mut() {
                 Some((range, before)) if *before == ack_type => *range = *range.start()..=offset,

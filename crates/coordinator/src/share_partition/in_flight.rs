@@ -180,6 +180,15 @@ impl InFlight {
         self.runs.range(first..=batch.last).map(|(first, run)| (*first, run))
     }
 
+    /// The runs that have records in a range.
+    pub(super) fn runs_over(&self, low: i64, high: i64) -> impl Iterator<Item = (i64, &Run)> {
+        let from = match self.runs.range(..=low).next_back() {
+            Some((first, run)) if run.last >= low => *first,
+            _ => low,
+        };
+        self.runs.range(from..=high.max(from)).map(|(first, run)| (*first, run))
+    }
+
     /// Notes that parts of a batch fare differently.
     pub(super) fn split(&mut self, first: i64) {
         if let Some(batch) = self.batches.get_mut(&first) {
