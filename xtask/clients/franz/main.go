@@ -1,4 +1,5 @@
-// franz-go against the server whose address is the argument.
+// franz-go against the server whose address is the argument; with a second one, `groups`, as member of groups and in
+// transactions.
 package main
 
 import (
@@ -53,6 +54,10 @@ func main() {
 	server := os.Args[1]
 	within, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
+	if len(os.Args) > 2 && os.Args[2] == "groups" {
+		groups(within, server)
+		return
+	}
 	plain := client(server)
 	defer plain.Close()
 	admin := kadm.NewClient(plain)

@@ -152,6 +152,30 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "kafkajs", about: "KafkaJS", ci: true, kind: Kind::Beside(clients::kafkajs) },
     Scenario { name: "franz", about: "franz-go", ci: true, kind: Kind::Beside(clients::franz) },
     Scenario {
+        name: "confluent-groups",
+        about: "confluent-kafka in groups and transactions",
+        ci: false,
+        kind: Kind::Beside(clients::confluent_groups),
+    },
+    Scenario {
+        name: "kafka-python-groups",
+        about: "kafka-python in groups and transactions",
+        ci: false,
+        kind: Kind::Beside(clients::kafka_python_groups),
+    },
+    Scenario {
+        name: "kafkajs-groups",
+        about: "KafkaJS in groups and transactions",
+        ci: false,
+        kind: Kind::Beside(clients::kafkajs_groups),
+    },
+    Scenario {
+        name: "franz-groups",
+        about: "franz-go in groups and transactions",
+        ci: false,
+        kind: Kind::Beside(clients::franz_groups),
+    },
+    Scenario {
         name: "roundtrip",
         about: "one data directory served by Apache Kafka, Ottla and Apache Kafka in turn",
         ci: true,

@@ -209,7 +209,7 @@ impl Reference {
     pub fn go_program(&self, name: &str) -> Outcome<PathBuf> {
         let source = root().join("xtask/clients").join(name);
         let mut text = String::new();
-        for file in ["go.mod", "go.sum", "main.go"] {
+        for file in ["go.mod", "go.sum", "main.go", "groups.go"] {
             text += &std::fs::read_to_string(source.join(file))?;
         }
         let folder = self.folder.join("go").join(name);
