@@ -11,6 +11,7 @@ mod difference;
 mod explained;
 mod format;
 mod golden;
+mod grouptrip;
 mod java;
 mod mask;
 pub mod node;
@@ -180,6 +181,12 @@ const SCENARIOS: &[Scenario] = &[
         about: "one data directory served by Apache Kafka, Ottla and Apache Kafka in turn",
         ci: true,
         kind: Kind::Alone(roundtrip::run),
+    },
+    Scenario {
+        name: "grouptrip",
+        about: "live groups and an open transaction, served by Apache Kafka and Ottla in turn",
+        ci: false,
+        kind: Kind::Alone(grouptrip::run),
     },
     Scenario {
         name: "files",
