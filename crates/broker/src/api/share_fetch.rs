@@ -258,9 +258,14 @@ impl Fetching {
             }
             let is_late = broker.host.now() >= self.deadline;
             if look.bytes > 0 && (look.bytes >= self.min_bytes || is_late) {
+                let read: Vec<_> = look.found.iter().map(|it| (it.target, it.offset)).collect();
                 let acquired = self.acquire(broker, look);
                 if !acquired.is_empty() {
                     return acquired;
+                }
+                // What was read was aborted, or somebody was faster: there may be more behind it.
+                if !is_late && read.into_iter().any(|(target, offset)| self.has_moved(target, offset)) {
+                    continue;
                 }
             }
             if is_late {
@@ -269,6 +274,12 @@ impl Fetching {
             // Whoever was woken looks once more; so does who waited to the end.
             let _ = broker.host.timeout_at(self.deadline, listener.wait()).await;
         }
+    }
+
+    /// Whether a partition is to be read from somewhere else than before.
+    fn has_moved(&self, target: usize, before: i64) -> bool {
+        let standing = self.targets[target].tracked.standing(&self.rules);
+        matches!(standing, Standing::Acquirable { offset, .. } if offset != before)
     }
 
     /// Reads every partition that may have something. Those that cannot be had any more are set aside.

@@ -134,6 +134,18 @@ fn sessions(page: &mut Page, broker: &Broker) {
         "Fetch sessions that made room for others.",
         counts.evictions,
     );
+    let shared = broker.share.sessions.counts();
+    page.gauge("kafka_server_sharesessioncache_sharesessionscount", "Live share sessions.", shared.sessions);
+    page.gauge(
+        "kafka_server_sharesessioncache_sharepartitionscount",
+        "Partitions in live share sessions.",
+        shared.partitions,
+    );
+    page.counter(
+        "kafka_server_sharesessioncache_sharesessionevictions_total",
+        "Share sessions that ended with their connection.",
+        shared.evictions,
+    );
 }
 
 fn controller(page: &mut Page, broker: &Broker) {

@@ -30,6 +30,9 @@ pub(crate) struct ConnectionKey {
     pub peer: SocketAddr,
 }
 
+/// The most partitions of one session.
+const MAX_PARTITIONS: usize = 100_000;
+
 /// A partition by its topic's id.
 pub(crate) type TopicPartitionId = (Uuid, i32);
 
@@ -110,6 +113,17 @@ enum Mention {
     Always,
 }
 
+/// What the metrics say of the sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionCounts {
+    /// `ShareSessionsCount`
+    pub sessions: usize,
+    /// `SharePartitionsCount`
+    pub partitions: usize,
+    /// `ShareSessionEvictionsPerSec`
+    pub evictions: u64,
+}
+
 /// The sessions of one broker.
 #[derive(Default)]
 pub(crate) struct Sessions {
@@ -121,6 +135,8 @@ struct Inner {
     sessions: FastMap<SessionKey, Session>,
     members: FastMap<Str, usize>,
     connections: FastMap<ConnectionKey, SessionKey>,
+    /// How many sessions ended with their connections.
+    evictions: u64,
 }
 
 impl Sessions {
@@ -185,6 +201,7 @@ impl Sessions {
         let Some(key) = inner.connections.remove(connection) else { return Disconnected::default() };
         let is_its = inner.sessions.get(&key).is_some_and(|it| it.connection == *connection);
         let ended = if is_its { inner.end(&key) } else { None };
+        inner.evictions += u64::from(ended.is_some());
         let is_empty = inner.members.get(&key.group).is_none_or(|count| *count == 0);
         if is_empty {
             inner.members.remove(&key.group);
@@ -192,10 +209,14 @@ impl Sessions {
         Disconnected { ended, empty_group: is_empty.then_some(key.group) }
     }
 
-    /// How many sessions there are.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.inner.lock().sessions.len()
+    /// What the metrics say.
+    pub(crate) fn counts(&self) -> SessionCounts {
+        let inner = self.inner.lock();
+        SessionCounts {
+            sessions: inner.sessions.len(),
+            partitions: inner.sessions.values().map(|it| it.partitions.len()).sum(),
+            evictions: inner.evictions,
+        }
     }
 }
 
@@ -212,7 +233,7 @@ pub(crate) enum Found {
 
 impl Inner {
     fn begin(&mut self, request: SessionRequest, limit: usize) -> Result<Opened, ErrorCode> {
-        if request.acknowledges {
+        if request.acknowledges || request.added.len() > MAX_PARTITIONS {
             return Err(ErrorCode::InvalidRequest);
         }
         self.end(&request.key);
@@ -231,6 +252,9 @@ impl Inner {
 
     fn go_on(&mut self, request: SessionRequest) -> Result<Opened, ErrorCode> {
         let session = self.sessions.get_mut(&request.key).ok_or(ErrorCode::ShareSessionNotFound)?;
+        if session.partitions.len() + request.added.len() > MAX_PARTITIONS {
+            return Err(ErrorCode::InvalidRequest);
+        }
         session.move_on(request.epoch)?;
         for partition in request.added {
             session.partitions.entry(partition).or_insert(Mention::Always);

@@ -81,6 +81,6 @@ fn sessions_are_limited_and_end_with_their_connections() {
     assert_eq!(gone.empty_group, None);
     let gone = sessions.disconnected(&connection(1));
     assert_eq!((gone.ended.is_some(), gone.empty_group), (true, Some(Str::from("g"))));
-    assert_eq!(sessions.len(), 0);
+    assert_eq!(sessions.counts(), SessionCounts { sessions: 0, partitions: 0, evictions: 2 });
     assert_eq!(next(i32::MAX), 1);
 }
