@@ -24,10 +24,10 @@ settings! {
             dynamic, later(GROUPS);
         /// Whether a given-up record is copied whole to the topic for given-up records.
         errors_deadletterqueue_copy_record_enable: bool = "errors.deadletterqueue.copy.record.enable",
-            "false", any(), MEDIUM, dynamic, later(SHARE_GROUPS);
+            "false", any(), MEDIUM, dynamic, honoured();
         /// The topic for records that the share group gave up; none when empty.
         errors_deadletterqueue_topic_name: String = "errors.deadletterqueue.topic.name", "", any(), MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// The least time between two assignments of the share group.
         share_assignment_interval_ms: i32 = "share.assignment.interval.ms", "1000", at_least(0), MEDIUM,
             dynamic, later(SHARE_GROUPS);
@@ -37,25 +37,25 @@ settings! {
         /// Where a new share group begins to read: `latest`, `earliest` or `by_duration:` and an ISO 8601
         /// duration.
         share_auto_offset_reset: String = "share.auto.offset.reset", "latest", SHARE_OFFSET_RESET, MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// How often a record is delivered to the share group at most.
         share_delivery_count_limit: i32 = "share.delivery.count.limit", "5", at_least(2), MEDIUM, dynamic,
-            later(SHARE_GROUPS);
+            honoured();
         /// How often members of the share group report.
         share_heartbeat_interval_ms: i32 = "share.heartbeat.interval.ms", "5000", at_least(1), MEDIUM,
             dynamic, later(SHARE_GROUPS);
         /// Whether the share group sees records of open transactions.
         share_isolation_level: String = "share.isolation.level", "read_uncommitted",
-            one_of(&["read_committed", "read_uncommitted"]), MEDIUM, dynamic, later(SHARE_GROUPS);
+            one_of(&["read_committed", "read_uncommitted"]), MEDIUM, dynamic, honoured();
         /// How many records of a partition the share group may have locked at once.
         share_partition_max_record_locks: i32 = "share.partition.max.record.locks", "2000", at_least(100),
-            MEDIUM, dynamic, later(SHARE_GROUPS);
+            MEDIUM, dynamic, honoured();
         /// How long a member of the share group holds a record.
         share_record_lock_duration_ms: i32 = "share.record.lock.duration.ms", "30000", at_least(1000), MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// Whether a member may prolong its hold on a record.
         share_renew_acknowledge_enable: bool = "share.renew.acknowledge.enable", "true", any(), MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// How long a member of the share group may be silent.
         share_session_timeout_ms: i32 = "share.session.timeout.ms", "45000", at_least(1), MEDIUM, dynamic,
             later(SHARE_GROUPS);

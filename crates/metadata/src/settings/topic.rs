@@ -32,7 +32,7 @@ settings! {
             later(COMPACTION);
         /// Whether share groups may write records they gave up to this topic.
         errors_deadletterqueue_group_enable: bool = "errors.deadletterqueue.group.enable", "false", any(),
-            MEDIUM, dynamic, later(SHARE_GROUPS);
+            MEDIUM, dynamic, honoured();
         /// How long a removed segment stays on disk under another name.
         file_delete_delay_ms: i64 = "file.delete.delay.ms", "60000", at_least(0), MEDIUM, dynamic, honoured();
         /// How many records a partition takes before they are forced to disk.
