@@ -158,7 +158,10 @@ impl Host {
         F: FnOnce() -> T + Send + 'static,
     {
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        // What is run may start tasks as its caller may.
+        let runtime = tokio::runtime::Handle::try_current().ok();
         let job = move || {
+            let _entered = runtime.as_ref().map(|it| it.enter());
             let _ = sender.send(work());
         };
         match &self.kind {

@@ -21,8 +21,6 @@
 //! Invariants: a shard belongs to one leader epoch; a request is answered when everything its answer tells of is
 //! committed in that epoch; an append that fails, or lands elsewhere than expected, is the end of the seat.
 
-#![expect(dead_code, unused_imports, reason = "the handlers that use it come one by one")]
-
 mod asked;
 mod coordinators;
 mod groups;

@@ -4,25 +4,32 @@ use std::sync::Arc;
 
 use ottla_machine::Ticket;
 
-use super::consumer;
 use super::deciding::Deciding;
 use super::modern::topics::{changed_topics, has_new_topics};
 use super::request::Reply;
-use super::share;
+use super::{classic, consumer, offsets, share};
 use crate::World;
 
 /// The world is new, or has changed.
 pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Arc<World>, caller: Ticket) {
     let before = deciding.soft.world.replace((*world).clone());
     match before {
-        Some(before) => forget_what_changed(deciding, &before, &world),
-        None => {
-            consumer::expect_members(deciding);
-            share::expect_members(deciding);
+        Some(before) => {
+            forget_what_changed(deciding, &before, &world);
+            offsets::delete::forget_deleted_topics(deciding, &before.image, &world.image);
         }
+        None => begin(deciding),
     }
     share::see_world(deciding);
     deciding.answer(caller, Reply::SeeWorld(()));
+}
+
+/// What was loaded comes to life (`GroupCoordinatorShard.onLoaded`).
+fn begin(deciding: &mut Deciding<'_>) {
+    offsets::delete::schedule_expiry(deciding);
+    classic::rebalance::begin(deciding);
+    consumer::expect_members(deciding);
+    share::expect_members(deciding);
 }
 
 /// Lets groups whose topics have changed look again, and hashes be computed anew.

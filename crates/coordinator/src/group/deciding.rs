@@ -1,13 +1,14 @@
 //! What a decision may look at, draw on and say.
 
+use ottla_base::Str;
 use ottla_machine::{At, Atomicity, Entropy, Ticket};
+use ottla_metadata::Resource;
 use ottla_metadata::settings::ServerSettings;
 
-use super::consumer;
 use super::request::Reply;
 use super::soft::{GroupSoft, Timer};
 use super::state::GroupCoordinator;
-use super::{Effect, Fact, GroupRecord, share};
+use super::{Effect, Fact, GroupRecord, classic, consumer, offsets, share};
 use crate::World;
 
 /// One decision on its way: hard state to look at, soft state to change, and what was decided so far. Records that were
@@ -56,6 +57,10 @@ impl<'a> Deciding<'a> {
         match timer {
             Timer::Consumer(due) => consumer::fire(self, due),
             Timer::Share(due) => share::fire(self, due),
+            Timer::ClassicJoin(group) => classic::rebalance::join_due(self, &group),
+            Timer::ClassicSync(group) => classic::rebalance::sync_due(self, &group),
+            Timer::ClassicSession(group, member) => classic::membership::session_due(self, &group, &member),
+            Timer::OffsetExpiry => offsets::delete::expiry_due(self),
         }
     }
 
@@ -70,6 +75,15 @@ impl<'a> Deciding<'a> {
     /// The server's settings.
     pub(super) fn settings(&self) -> &ServerSettings {
         &self.world().settings
+    }
+
+    /// How many bytes a record may have that the log takes, roughly: what it has beside its record is counted by who
+    /// asks (`max.message.bytes` of `__consumer_offsets`).
+    pub(super) fn max_record_bytes(&self) -> usize {
+        let topic = Resource::topic(Str::from_static("__consumer_offsets"));
+        let own = self.world().image.configs.value(&topic, "max.message.bytes");
+        let own = own.and_then(|it| it.trim().parse::<i32>().ok());
+        own.unwrap_or(self.settings().log.message_max_bytes).max(0) as usize
     }
 
     /// Writes a record.

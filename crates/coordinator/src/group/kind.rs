@@ -143,6 +143,9 @@ impl Deciding<'_> {
     /// has members or records, or if offsets are committed for it (a consumer without a group: an empty classic group
     /// without a protocol type).
     pub(super) fn with_group<T>(&self, group: &str, ask: impl FnOnce(&dyn AnyGroup) -> T) -> Option<T> {
+        if let Some(live) = self.soft.classic.get(group) {
+            return Some(ask(live));
+        }
         match self.state.groups.get(group) {
             Some(Group::Classic(classic)) => Some(ask(&EmptyClassic::from(classic))),
             Some(Group::Consumer(consumer)) => Some(ask(consumer)),

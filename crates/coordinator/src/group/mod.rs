@@ -8,6 +8,9 @@
 //! | `state` | hard state: every group, by what its records say; one match applies every record |
 //! | `deciding` | what a decision may look at, draw on and say |
 //! | `kind` | what requests over groups of every kind ask of one, and how a group is found |
+//! | `listing` | groups of every kind are listed, described as classic ones, and deleted |
+//! | `why` | why groups rebalance |
+//! | `measure` | how much there is of what, for metrics |
 //! | `soft` | soft state: the world as last seen, timers |
 //! | `offsets` | committed offsets |
 //! | `classic`, `consumer`, `share`, `streams` | the kinds of groups: what their records mean, and what is decided for them |
@@ -26,6 +29,8 @@ mod fact;
 #[cfg(test)]
 mod fixture;
 mod kind;
+mod listing;
+mod measure;
 mod modern;
 mod offsets;
 mod request;
@@ -33,10 +38,16 @@ mod share;
 mod soft;
 mod state;
 mod streams;
+mod why;
 
+pub use classic::join::JoinGroup;
+pub use classic::membership::{Heartbeat, LeaveGroup};
+pub use classic::sync::SyncGroup;
 pub use consumer::ConsumerGroupHeartbeat;
 pub use fact::{Fact, GroupRecord, Producer, TransactionResult};
 pub use kind::Kind;
+pub use listing::{DescribeGroup, ListGroups};
+pub use measure::Measured;
 pub use offsets::commit::{
     CommitOffsets, CommitTransactionalOffsets, EndTransaction, refused as offset_commit_refused,
     refused_transactional as txn_offset_commit_refused,
@@ -46,6 +57,7 @@ pub use request::{Client, Reply, Request};
 pub use share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized, ShareStateWork, WorkCause};
 pub use soft::{Counts, GroupSoft};
 pub use state::GroupCoordinator;
+pub use why::{Rebalance, RebalanceEnd, Trigger};
 
 use ottla_base::Moment;
 use ottla_machine::{At, Input, Machine, Outcome, Soft};

@@ -9,19 +9,35 @@ use ottla_wire::messages::alter_share_group_offsets_request::AlterShareGroupOffs
 use ottla_wire::messages::alter_share_group_offsets_response::AlterShareGroupOffsetsResponse;
 use ottla_wire::messages::consumer_group_describe_response::DescribedGroup;
 use ottla_wire::messages::consumer_group_heartbeat_response::ConsumerGroupHeartbeatResponse;
+use ottla_wire::messages::delete_groups_response::DeletableGroupResult;
 use ottla_wire::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequest;
 use ottla_wire::messages::delete_share_group_offsets_response::DeleteShareGroupOffsetsResponse;
+use ottla_wire::messages::describe_groups_response::DescribedGroup as DescribedClassicGroup;
+use ottla_wire::messages::heartbeat_response::HeartbeatResponse;
+use ottla_wire::messages::join_group_response::JoinGroupResponse;
+use ottla_wire::messages::leave_group_response::LeaveGroupResponse;
+use ottla_wire::messages::list_groups_response::ListedGroup;
 use ottla_wire::messages::offset_commit_response::OffsetCommitResponse;
+use ottla_wire::messages::offset_delete_request::OffsetDeleteRequest;
+use ottla_wire::messages::offset_delete_response::OffsetDeleteResponse;
 use ottla_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use ottla_wire::messages::share_group_describe_response::DescribedGroup as DescribedShareGroup;
 use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
+use ottla_wire::messages::sync_group_response::SyncGroupResponse;
 use ottla_wire::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 
+use super::classic::join::{self, JoinGroup};
+use super::classic::membership::{self, Heartbeat, LeaveGroup};
+use super::classic::sync::{self, SyncGroup};
 use super::consumer::{self, ConsumerGroupHeartbeat};
 use super::deciding::Deciding;
+use super::listing::{self, DescribeGroup, ListGroups};
+use super::measure::{self, Measured};
 use super::offsets::commit::{self, CommitOffsets, CommitTransactionalOffsets, EndTransaction};
+use super::offsets::delete;
 use super::offsets::fetch::{self, FetchOffsets};
 use super::share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized};
+use super::why::{self, Rebalance};
 use super::{activation, share};
 use crate::World;
 
@@ -90,4 +106,24 @@ requests! {
     ShareStateInitialized(ShareStateInitialized) -> () = share::state_initialized;
     /// The share coordinator has carried out [`super::Effect::DeleteShareState`].
     ShareStateDeleted(ShareStateDeleted) -> () = share::state_deleted;
+    /// Somebody deletes offsets of one group.
+    DeleteOffsets(OffsetDeleteRequest) -> OffsetDeleteResponse = delete::delete;
+    /// Somebody joins a group by the classic protocol.
+    JoinGroup(JoinGroup) -> JoinGroupResponse = join::join;
+    /// A member asks for its assignment by the classic protocol.
+    SyncGroup(SyncGroup) -> SyncGroupResponse = sync::sync;
+    /// A member reports by the classic protocol.
+    Heartbeat(Heartbeat) -> HeartbeatResponse = membership::heartbeat;
+    /// Members leave by the classic protocol.
+    LeaveGroup(LeaveGroup) -> LeaveGroupResponse = membership::leave;
+    /// Somebody asks which groups there are, of every kind.
+    ListGroups(ListGroups) -> Vec<ListedGroup> = listing::list;
+    /// Somebody asks how a classic group is.
+    DescribeGroup(DescribeGroup) -> DescribedClassicGroup = listing::describe;
+    /// Somebody deletes a group of any kind.
+    DeleteGroup(Str) -> DeletableGroupResult = listing::delete;
+    /// The latest rebalances of a group, the oldest first.
+    Explain(Str) -> Vec<Rebalance> = why::explain;
+    /// How many groups and offsets there are.
+    Measure(()) -> Measured = measure::measure;
 }

@@ -1,8 +1,14 @@
 //! Soft state: the world as last seen, and when to look again. Dies with the seat.
 
 use super::consumer::{self, ConsumerSoft};
+use std::collections::BTreeMap;
+
+use ottla_base::Str;
+
+use super::classic::LiveGroup;
 use super::modern::topics::MetadataWatch;
 use super::share::{self, ShareSoft};
+use super::why::Why;
 use crate::{Timers, World};
 
 /// Why to look again.
@@ -12,6 +18,14 @@ pub(super) enum Timer {
     Consumer(consumer::Due),
     /// Something of a share group.
     Share(share::Due),
+    /// The join phase of a classic group ends.
+    ClassicJoin(Str),
+    /// Members of a classic group should have asked for their assignments.
+    ClassicSync(Str),
+    /// A member of a classic group should have reported.
+    ClassicSession(Str, Str),
+    /// Old offsets are to be looked for.
+    OffsetExpiry,
 }
 
 /// What dies with the seat.
@@ -27,6 +41,10 @@ pub struct GroupSoft {
     pub(super) timers: Timers<Timer>,
     /// Share groups.
     pub(super) share: ShareSoft,
+    /// Classic groups that have members, or are about to.
+    pub(super) classic: BTreeMap<Str, LiveGroup>,
+    /// Why groups have rebalanced.
+    pub(super) why: Why,
     /// What was done since the seat was taken.
     pub(super) counts: Counts,
 }
@@ -36,4 +54,10 @@ pub struct GroupSoft {
 pub struct Counts {
     /// Offsets that were committed, in transactions too.
     pub offset_commits: u64,
+    /// Offsets that somebody deleted.
+    pub offset_deletions: u64,
+    /// Offsets that were too old.
+    pub offset_expirations: u64,
+    /// Rebalances of classic groups that led to an assignment.
+    pub completed_rebalances: u64,
 }

@@ -85,6 +85,14 @@ impl Topics {
         self.partitions.len()
     }
 
+    /// The topics that an earlier state of the same cluster had and this one has not. What both share is not looked at.
+    pub fn removed_since<'a>(&'a self, earlier: &'a Topics) -> impl Iterator<Item = &'a Arc<Topic>> {
+        earlier.by_id.diff(&self.by_id).filter_map(|change| match change {
+            imbl::ordmap::DiffItem::Remove(_, topic) => Some(topic),
+            imbl::ordmap::DiffItem::Add(..) | imbl::ordmap::DiffItem::Update { .. } => None,
+        })
+    }
+
     /// A topic whose metric names would be the same as those of `name`, if there is one.
     pub fn colliding_with(&self, name: &str) -> Option<&Str> {
         let unified = unified(name)?;

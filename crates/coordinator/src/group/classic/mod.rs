@@ -1,6 +1,25 @@
 //! Classic groups: members agree among themselves (`ClassicGroup`).
 //!
-//! Records tell of a group only how it was when its leader last assigned partitions, or when it became empty.
+//! Records tell of a group only how it was when its leader last assigned partitions, or when it became empty. Between
+//! that and now is what its members have done since, which is soft.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `live` | a group as its members make it |
+//! | `join` | `JoinGroup`: somebody becomes a member, or a member takes part in a rebalance |
+//! | `rebalance` | members are awaited, a generation begins, the leader is awaited |
+//! | `sync` | `SyncGroup`: the leader assigns, everybody hears |
+//! | `membership` | members report, leave, or fall silent |
+
+pub(super) mod join;
+pub(super) mod live;
+pub(super) mod membership;
+pub(super) mod rebalance;
+pub(super) mod sync;
+#[cfg(test)]
+mod tests;
+
+pub(super) use live::LiveGroup;
 
 use ottla_base::{ErrorCode, Str, Timestamp};
 use ottla_wire::records::group::{

@@ -237,7 +237,7 @@ struct Place<'a> {
 /// Whether the group lets `by` commit. Whoever names a generation of a group that does not exist is told as its
 /// version of the request understands it.
 fn check(
-    deciding: &Deciding<'_>,
+    deciding: &mut Deciding<'_>,
     group: &Str,
     by: &Committer<'_>,
     tells_of_groups: i16,
@@ -249,7 +249,11 @@ fn check(
             _ => Err(ErrorCode::IllegalGeneration),
         };
     };
-    checked.map_err(|code| as_told(by, code))
+    let checked = checked.map_err(|code| as_told(by, code))?;
+    if by.part_of == PartOf::Nothing {
+        deciding.heard_of_classic_member(group, by.member);
+    }
+    Ok(checked)
 }
 
 fn check_partition(

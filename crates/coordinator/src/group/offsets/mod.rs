@@ -6,12 +6,14 @@
 //! | `by_partition` | values by group, topic and partition |
 //! | `commit` | `OffsetCommit`, `TxnOffsetCommit`, the end of a transaction |
 //! | `fetch` | `OffsetFetch` |
+//! | `delete` | `OffsetDelete`, topics that are gone, expiry |
 
 mod by_partition;
 pub(super) mod commit;
+pub(super) mod delete;
 pub(super) mod fetch;
 #[cfg(test)]
-mod tests;
+pub(in crate::group) mod tests;
 
 pub(super) use by_partition::Topics;
 
@@ -118,6 +120,37 @@ impl Offsets {
     /// Whether a transaction that goes on holds up a partition's offset.
     pub(super) fn is_pending(&self, group: &str, topic: &str, partition: i32) -> bool {
         self.open.get(group, topic, partition).is_some()
+    }
+
+    /// Every group for which something is committed, or may be; some twice.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Str> {
+        self.committed.groups().map(|(group, _)| group).chain(self.open.groups().map(|(group, _)| group))
+    }
+
+    /// Adds the records that remove everything of a group; says how many they are (`deleteAllOffsets`).
+    pub(super) fn tombstones(&self, group: &Str, records: &mut Vec<GroupRecord>) -> usize {
+        let before = records.len();
+        for (topic, partitions) in self.committed.group(group).into_iter().flatten() {
+            records.extend(partitions.keys().map(|partition| tombstone(group, topic, *partition)));
+        }
+        for (topic, partitions) in self.open.group(group).into_iter().flatten() {
+            let uncommitted = partitions.keys().filter(|it| self.get(group, topic, **it).is_none());
+            records.extend(uncommitted.map(|partition| tombstone(group, topic, *partition)));
+        }
+        records.len() - before
+    }
+
+    /// The records that remove the offsets of a topic, of every group, committed or not (`onTopicsDeleted`).
+    fn tombstones_of_topic(&self, topic: &Str, is_of: impl Fn(&Committed) -> bool) -> Vec<GroupRecord> {
+        let mut places = BTreeSet::new();
+        for offsets in std::iter::once(&self.committed).chain(self.pending.values()) {
+            for (group, topics) in offsets.groups() {
+                let partitions = topics.get(topic).into_iter().flatten();
+                let of_topic = partitions.filter(|(_, committed)| is_of(committed));
+                places.extend(of_topic.map(|(partition, _)| (group, *partition)));
+            }
+        }
+        places.into_iter().map(|(group, partition)| tombstone(group, topic, partition)).collect()
     }
 
     /// How many offsets are committed.

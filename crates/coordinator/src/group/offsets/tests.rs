@@ -15,7 +15,7 @@ use crate::group::{Fact, GroupRecord, Producer, Reply, Request, TransactionResul
 const NONE: i16 = ErrorCode::None as i16;
 
 /// A commit of offsets `(partition, offset)` of the topic `orders` by a consumer without a group.
-fn simple(group: &'static str, offsets: &[(i32, i64)]) -> OffsetCommitRequest {
+pub(in crate::group) fn simple(group: &'static str, offsets: &[(i32, i64)]) -> OffsetCommitRequest {
     let partitions = offsets.iter().map(|(partition, offset)| OffsetCommitRequestPartition {
         partition_index: *partition,
         committed_offset: *offset,
@@ -32,7 +32,11 @@ fn simple(group: &'static str, offsets: &[(i32, i64)]) -> OffsetCommitRequest {
     OffsetCommitRequest { group_id: group.into(), topics: vec![topic], ..Default::default() }
 }
 
-fn commit(fixture: &mut Fixture, request: OffsetCommitRequest, version: i16) -> Vec<i16> {
+pub(in crate::group) fn commit(
+    fixture: &mut Fixture,
+    request: OffsetCommitRequest,
+    version: i16,
+) -> Vec<i16> {
     let request = Request::CommitOffsets(CommitOffsets { client: client("c", version), request });
     match fixture.ask(request) {
         Reply::CommitOffsets(reply) => {

@@ -1,0 +1,43 @@
+//! JoinGroup (key 11), versions 0 to 9: somebody becomes a member of a group by the classic protocol, or takes part in a
+//! rebalance. The answer mostly comes when everybody has joined.
+
+use std::sync::Arc;
+
+use ottla_base::{ErrorCode, Str};
+use ottla_coordinator::group::{JoinGroup, Reply, Request};
+use ottla_net::Answer;
+use ottla_wire::messages::join_group_request::JoinGroupRequest;
+use ottla_wire::messages::join_group_response::JoinGroupResponse;
+
+use super::group_client::client;
+use crate::broker::Broker;
+use crate::call::Call;
+use crate::shard::answer;
+
+const FIRST_VERSION_WITHOUT_A_NAME: i16 = 7;
+
+/// Lets somebody join.
+pub fn join_group(broker: &Arc<Broker>, call: Call, request: JoinGroupRequest) -> Answer {
+    let group = request.group_id.clone();
+    let asked = Request::JoinGroup(JoinGroup { client: client(&call), request });
+    answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
+        let reply = match given {
+            Ok(Reply::JoinGroup(reply)) => reply,
+            Ok(_) => refused(ErrorCode::UnknownServerError),
+            Err(code) => refused(code),
+        };
+        call.respond(&as_told(reply, call.version))
+    })
+}
+
+fn refused(code: ErrorCode) -> JoinGroupResponse {
+    JoinGroupResponse { error_code: code.code(), ..Default::default() }
+}
+
+/// Older versions cannot say that there is no protocol.
+fn as_told(mut reply: JoinGroupResponse, version: i16) -> JoinGroupResponse {
+    if version < FIRST_VERSION_WITHOUT_A_NAME {
+        reply.protocol_name.get_or_insert_with(Str::default);
+    }
+    reply
+}
