@@ -153,9 +153,10 @@ impl Broker {
         self.logs.directories().into_iter().filter(|it| it.failure.is_none()).map(|it| it.id).collect()
     }
 
-    /// The ids of the log directories that failed.
+    /// The ids of the log directories that failed, where they could be read.
     pub fn offline_directories(&self) -> Vec<Uuid> {
-        self.logs.directories().into_iter().filter(|it| it.failure.is_some()).map(|it| it.id).collect()
+        let failed = self.logs.directories().into_iter().filter(|it| it.failure.is_some());
+        failed.map(|it| it.id).filter(|id| !id.is_zero()).collect()
     }
 
     /// The ids of the log directories that take no new partitions (KIP-1066).

@@ -1,12 +1,15 @@
 //! Replicas on their way to another log directory: copied in the background at a bounded pace, then put in the place
 //! of what they were copied from (KIP-113, KIP-858).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_base::{PartitionIndex, Uuid};
+use ottla_base::{Moment, PartitionIndex, Uuid};
 use ottla_storage::{CopyStep, StorageError, TopicPartition};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 
@@ -17,10 +20,12 @@ const FLUSH_EVERY_BYTES: u64 = 64 << 20;
 /// How long is waited for the controller, and before a copy that could not go on is looked at again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Wakes who carries out moves.
+/// Wakes who carries out moves, and keeps them from using the disk up.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     begun: Notify,
+    /// Until when what was copied counts, at the rate that is allowed to all copies together.
+    paid_until: Mutex<Moment>,
 }
 
 impl Moves {
@@ -28,28 +33,67 @@ impl Moves {
     pub(crate) fn begun(&self) {
         self.begun.notify_one();
     }
+
+    /// Takes note that so many bytes were copied. Gives when more may be.
+    fn pay(&self, now: Moment, bytes: u32, bytes_per_second: i64) -> Moment {
+        let seconds = f64::from(bytes) / bytes_per_second.max(1) as f64;
+        let mut paid_until = self.paid_until.lock();
+        *paid_until = now.max(*paid_until) + Duration::from_secs_f64(seconds.min(PAUSE_MAX_S));
+        *paid_until
+    }
 }
 
-/// Carries out moves one after the other, those that the last process had begun first, for as long as the broker lives.
+/// Carries out moves, some at a time, those that the last process had begun first, for as long as the broker lives.
 pub(crate) async fn carry_out(broker: Arc<Broker>) {
+    let mut carrying = JoinSet::new();
+    let mut busy = BTreeSet::new();
+    let mut last: Option<TopicPartition> = None;
     loop {
+        let wait = broker.moves.begun.notified();
         let under_way: Vec<TopicPartition> =
             broker.logs.futures().iter().map(|it| it.partition().clone()).collect();
-        let mut left = false;
-        for partition in under_way {
-            if let Err(error) = carry(&broker, &partition).await {
-                tracing::error!(%partition, %error, "a replica cannot be moved");
+        // In turn, so that those which cannot go on do not keep others from it.
+        let turn = under_way.partition_point(|it| last.as_ref().is_some_and(|last| it <= last));
+        for partition in under_way[turn..].iter().chain(&under_way[..turn]) {
+            if busy.len() >= at_a_time(&broker) {
+                break;
             }
-            left |= broker.logs.move_target(&partition).is_some();
+            if busy.insert(partition.clone()) {
+                carrying.spawn(carry_or_wait(broker.clone(), partition.clone()));
+                last = Some(partition.clone());
+            }
         }
-        let wait = broker.moves.begun.notified();
-        if left {
-            // Not yet possible, or another one was begun meanwhile.
-            let _ = broker.host.timeout(PATIENCE, wait).await;
-        } else {
-            wait.await;
+        tokio::select! {
+            biased;
+            Some(joined) = carrying.join_next() => {
+                // One that has panicked is not tried again: that is a bug, and was reported where it happened.
+                if let Ok(partition) = joined {
+                    busy.remove(&partition);
+                }
+            }
+            () = wait => {}
         }
     }
+}
+
+/// How many replicas are copied at a time (`num.replica.alter.log.dirs.threads`).
+fn at_a_time(broker: &Broker) -> usize {
+    let settings = broker.settings.load();
+    let threads = settings.server.log.num_replica_alter_log_dirs_threads;
+    let threads = threads.and_then(|it| usize::try_from(it).ok());
+    threads.unwrap_or_else(|| settings.server.log_directories().len()).max(1)
+}
+
+/// Carries out one move, as far as it goes now. Gives whose it was.
+async fn carry_or_wait(broker: Arc<Broker>, partition: TopicPartition) -> TopicPartition {
+    if let Err(error) = carry(&broker, &partition).await {
+        tracing::error!(%partition, %error, "a replica cannot be moved");
+    }
+    if broker.logs.move_target(&partition).is_some() {
+        // Not yet possible, or another one was begun meanwhile.
+        broker.host.sleep(PATIENCE).await;
+    }
+    partition
 }
 
 async fn carry(broker: &Arc<Broker>, partition: &TopicPartition) -> Result<(), StorageError> {
@@ -99,8 +143,8 @@ async fn copy(broker: &Arc<Broker>, partition: &TopicPartition) -> Result<CopySt
                     .server
                     .dynamic_quotas
                     .replica_alter_log_dirs_io_max_bytes_per_second;
-                let pause = f64::from(bytes) / rate.max(1) as f64;
-                broker.host.sleep(Duration::from_secs_f64(pause.min(PAUSE_MAX_S))).await;
+                let next = broker.moves.pay(broker.host.now(), bytes, rate);
+                broker.host.sleep_until(next).await;
             }
             step => return Ok(step),
         }

@@ -1,5 +1,6 @@
 //! Dynamic configurations take effect: of this broker, of all brokers, of topics.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ottla_base::settings::Texts;
@@ -53,10 +54,16 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
             if let Some(admission) = broker.admission.get() {
                 admission.set_limits(crate::server::listeners::admission_limits(&settings));
             }
+            broker.logs.cordon(cordoned_paths(&settings));
             broker.settings.store(Arc::new(settings));
         }
         Err(error) => tracing::error!(%error, "dynamic settings are invalid and were left as they were"),
     }
+}
+
+/// The directories that get no new logs.
+pub(crate) fn cordoned_paths(settings: &BrokerSettings) -> Vec<PathBuf> {
+    settings.server.cordoned_directories().iter().map(PathBuf::from).collect()
 }
 
 /// What the configuration of a topic comes to on this broker.

@@ -1,7 +1,7 @@
 //! All logs of a broker, in one or several log directories: opened together, made, deleted, looked after, closed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,8 +31,10 @@ pub use open::{Found, FoundLog};
 pub struct DirectoryOptions {
     /// Where it is.
     pub path: PathBuf,
-    /// Its id, from `meta.properties`.
+    /// Its id, from `meta.properties`; zero if that could not be read.
     pub id: Uuid,
+    /// Why it cannot be used; nothing in it is looked at then.
+    pub failure: Option<String>,
 }
 
 /// How often what is done now and then is done.
@@ -88,6 +90,9 @@ pub struct LogSetOptions {
 
 /// How many files of sealed segments are kept open unless told otherwise.
 pub const OPEN_FILES_MAX: usize = 2048;
+
+/// How many wishes are remembered for logs that are not here yet.
+const PREFERENCES_MAX: usize = 10_000;
 
 /// Why a log cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -173,6 +178,8 @@ pub struct LogSet {
     /// Copies that are being moved here from another log directory.
     futures: RwLock<BTreeMap<TopicPartition, Arc<Log>>>,
     damaged: RwLock<BTreeMap<TopicPartition, Damaged>>,
+    /// Directories that get no new logs unless there is no other.
+    cordoned: RwLock<Vec<PathBuf>>,
     /// Making and deleting, one at a time.
     changes: Mutex<Changes>,
     /// Moves when a log directory goes offline.
@@ -185,6 +192,8 @@ pub struct LogSet {
 struct Changes {
     /// Directories of deleted logs, and when they may go.
     deleted: VecDeque<(Moment, Arc<Directory>, PathBuf)>,
+    /// In which directories logs are to be made that are not here yet.
+    preferred: BTreeMap<TopicPartition, PathBuf>,
     /// Whether a checkpoint on a disk may have a log that was deleted: a new one of the same name must not be taken
     /// for it.
     checkpoints_stale: bool,
@@ -250,8 +259,22 @@ impl LogSet {
         dropped
     }
 
-    /// The log of a partition of the topic `topic_id`; made if there is none, in the given log directory or in the one
-    /// with the fewest logs. Its configuration is `config` from now on. Blocks.
+    /// Keeps new logs out of these directories, as long as there are others.
+    pub fn cordon(&self, directories: Vec<PathBuf>) {
+        *self.cordoned.write() = directories;
+    }
+
+    /// Remembers in which directory the log of a partition is to be made that is not here.
+    fn prefer(&self, changes: &mut Changes, partition: &TopicPartition, path: &Path) {
+        if changes.preferred.len() < PREFERENCES_MAX || changes.preferred.contains_key(partition) {
+            changes.preferred.insert(partition.clone(), path.to_path_buf());
+        } else {
+            tracing::warn!(%partition, limit = PREFERENCES_MAX, "too many wishes for replicas that are not here");
+        }
+    }
+
+    /// The log of a partition of the topic `topic_id`; made if there is none, in the directory that was wished for, or
+    /// in the given one, or in the one with the fewest logs. Its configuration is `config` from now on. Blocks.
     pub fn get_or_create(
         &self,
         partition: &TopicPartition,
@@ -285,10 +308,14 @@ impl LogSet {
             self.write_checkpoints();
             changes.checkpoints_stale = false;
         }
-        let directory =
-            self.choose_directory(directory_id).ok_or_else(|| LogSetError::NoDirectory(partition.clone()))?;
+        let directory = match changes.preferred.get(partition) {
+            Some(path) => self.directories.iter().map(|it| &it.directory).find(|it| it.path() == path),
+            None => self.choose_directory(directory_id),
+        };
+        let directory = directory.ok_or_else(|| LogSetError::NoDirectory(partition.clone()))?;
         let log = self.create(partition, directory, config)?;
         log.draft_topic_id(topic_id)?;
+        changes.preferred.remove(partition);
         let entry = Entry { log: log.clone(), topic_id: Some(topic_id) };
         self.logs.write().insert(partition.clone(), entry);
         drop(changes);
@@ -297,18 +324,24 @@ impl LogSet {
     }
 
     fn choose_directory(&self, id: Option<Uuid>) -> Option<&Arc<Directory>> {
-        let online = self.directories.iter().filter(|it| it.directory.failure().is_none());
+        let online = || {
+            let usable = self.directories.iter().filter(|it| it.directory.failure().is_none());
+            usable.map(|it| (it.id, &it.directory))
+        };
         if let Some(id) = id {
-            return online.into_iter().find(|it| it.id == id).map(|it| &it.directory);
+            return online().find(|it| it.0 == id).map(|it| it.1);
         }
-        if self.directories.len() == 1 {
-            return online.into_iter().next().map(|it| &it.directory);
+        let cordoned = self.cordoned.read();
+        let open = || online().map(|it| it.1).filter(|it| !cordoned.iter().any(|path| path == it.path()));
+        if open().nth(1).is_none() {
+            // Should all be cordoned, the first has to do (`LogManager.nextLogDirs`).
+            return open().next().or_else(|| online().map(|it| it.1).next());
         }
         let logs = self.logs.read();
         let count = |directory: &Arc<Directory>| {
             logs.values().filter(|entry| Arc::ptr_eq(entry.log.directory(), directory)).count()
         };
-        online.min_by_key(|it| count(&it.directory)).map(|it| &it.directory)
+        open().min_by_key(|it| count(it))
     }
 
     fn create(

@@ -1,6 +1,6 @@
 //! AlterReplicaLogDirs (key 34), versions 1 and 2: moves replicas of this broker to other log directories (KIP-113).
 //!
-//! Departure from Kafka: the directory of a replica that is not here yet is not remembered.
+//! The directory of a replica that is not here yet is remembered, and answered with `REPLICA_NOT_AVAILABLE`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,10 +85,9 @@ fn alter(
     if settings.server.cordoned_directories().iter().any(|it| absolute(Path::new(it)) == Path::new(path)) {
         return Err(ErrorCode::InvalidReplicaAssignment);
     }
-    let topic = broker.image.load().topics.id(name).ok_or(ErrorCode::ReplicaNotAvailable)?;
-    let replica = broker.partitions.get(topic, PartitionIndex(index).get());
-    let replica = replica.ok_or(ErrorCode::ReplicaNotAvailable)?;
-    if replica.log().directory().failure().is_some() {
+    let topic = broker.image.load().topics.id(name);
+    let replica = topic.and_then(|topic| broker.partitions.get(topic, PartitionIndex(index).get()));
+    if replica.is_some_and(|it| it.log().directory().failure().is_some()) {
         return Err(ErrorCode::KafkaStorageError);
     }
     match broker.logs.begin_move(&partition, &target.path) {

@@ -35,7 +35,7 @@ fn replica_manager(page: &mut Page, broker: &Broker, partitions: &[Arc<Partition
         under_min += u32::from(leadership.isr.len() < wanted);
         at_min += u32::from(leadership.isr.len() == wanted);
     }
-    let offline = broker.offline_directories().len();
+    let offline = broker.logs.directories().iter().filter(|it| it.failure.is_some()).count();
     page.gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", partitions.len());
     page.gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", leaders);
     page.gauge(

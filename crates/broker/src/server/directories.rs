@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_base::{BrokerEpoch, NodeId, Str, Uuid};
-use ottla_host::Host;
 use ottla_host::disk::FileLock;
+use ottla_host::{Disk, Host};
 use ottla_metadata::Image;
 use ottla_metadata::controller::{FeatureLevels, Options, TopicDeletion};
 use ottla_metadata::settings::ServerSettings;
+use ottla_storage::file_names::CLUSTER_METADATA_DIRECTORY;
 use ottla_storage::log_directory::lock_log_directory;
 use ottla_storage::meta_properties::{MetaProperties, verify_directories};
 use ottla_storage::producer_state::ProducerRules;
@@ -33,40 +34,122 @@ pub(super) struct LockedDirectories {
     _locks: Vec<FileLock>,
 }
 
-/// Reads what every directory was formatted with, and locks them all.
+/// Reads what every directory was formatted with, and locks them all. A log directory whose disk fails is offline from
+/// the beginning, as long as it is not that of the metadata (`KafkaRaftServer.initializeLogDirs`, `LogManager.lockLogDirs`).
 pub(super) fn lock(host: &Host, settings: &BrokerSettings) -> Result<LockedDirectories, StartError> {
     let metadata = settings.metadata_directory().to_owned();
     let log_directories: Vec<PathBuf> = settings.log_directories().map(Path::to_owned).collect();
-    let is_separate = !log_directories.contains(&metadata);
-    let disk = host.disk();
-    let mut formatted: BTreeMap<PathBuf, MetaProperties> = BTreeMap::new();
-    for path in log_directories.iter().chain(is_separate.then_some(&metadata)) {
-        let unusable = |reason: String| StartError::Directory { directory: path.clone(), reason };
-        let read = MetaProperties::read(&disk, path).map_err(|error| unusable(error.to_string()))?;
-        let meta = read.ok_or_else(|| unusable(UNFORMATTED.to_owned()))?;
-        if meta.directory_id.is_none() || meta.cluster_id.is_none() {
-            return Err(unusable(TOO_OLD.to_owned()));
-        }
-        formatted.insert(path.clone(), meta);
+    let mut claim = Claim { metadata: &metadata, usable: BTreeMap::new(), failed: BTreeMap::new() };
+    for path in log_directories.iter().chain([&metadata]) {
+        claim.read(&host.disk(), path)?;
     }
-    verify_directories(&formatted, None, settings.node_id())
+    verify_directories(&claim.usable, None, settings.node_id())
         .map_err(|error| StartError::Settings(error.to_string()))?;
-    let lock = |path: &PathBuf| {
-        let refused =
-            |error: io::Error| StartError::Directory { directory: path.clone(), reason: error.to_string() };
-        lock_log_directory(&disk, path).map_err(refused)
-    };
-    let locks = formatted.keys().map(lock).collect::<Result<Vec<FileLock>, StartError>>()?;
-    let id = |path: &PathBuf| formatted.get(path).and_then(|it| it.directory_id).unwrap_or_default();
-    let directories =
-        log_directories.iter().map(|path| DirectoryOptions { path: path.clone(), id: id(path) });
-    let cluster_id = formatted.values().find_map(|it| it.cluster_id.as_deref());
+    let locks = claim.lock(&host.disk())?;
+    claim.check_metadata_location(&host.disk())?;
+    claim.give_ids(host)?;
+    let Claim { usable, mut failed, .. } = claim;
+    let id = |path: &PathBuf| usable.get(path).and_then(|it| it.directory_id).unwrap_or_default();
+    let directories = log_directories.iter().map(|path| DirectoryOptions {
+        path: path.clone(),
+        id: id(path),
+        failure: failed.remove(path),
+    });
+    let cluster_id = usable.values().find_map(|it| it.cluster_id.as_deref());
     Ok(LockedDirectories {
         cluster_id: cluster_id.map(Str::from).unwrap_or_default(),
         metadata_directory_id: id(&metadata),
         log_directories: directories.collect(),
         _locks: locks,
     })
+}
+
+/// Directories on their way to being used.
+struct Claim<'a> {
+    metadata: &'a Path,
+    usable: BTreeMap<PathBuf, MetaProperties>,
+    /// Why a log directory cannot be used.
+    failed: BTreeMap<PathBuf, String>,
+}
+
+impl Claim<'_> {
+    fn read(&mut self, disk: &Disk, path: &Path) -> Result<(), StartError> {
+        if self.usable.contains_key(path) || self.failed.contains_key(path) {
+            return Ok(());
+        }
+        match MetaProperties::read(disk, path) {
+            Err(error) => self.fail(path, &error),
+            Ok(None) => Err(unusable(path, UNFORMATTED.to_owned())),
+            Ok(Some(meta)) if meta.cluster_id.is_none() => Err(unusable(path, TOO_OLD.to_owned())),
+            Ok(Some(meta)) => {
+                self.usable.insert(path.to_owned(), meta);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on without a directory, if it is not that of the metadata.
+    fn fail(&mut self, path: &Path, error: &io::Error) -> Result<(), StartError> {
+        if path == self.metadata {
+            return Err(unusable(path, error.to_string()));
+        }
+        self.usable.remove(path);
+        self.failed.insert(path.to_owned(), error.to_string());
+        Ok(())
+    }
+
+    /// Locks what can be used. Refused while another process has one of them.
+    fn lock(&mut self, disk: &Disk) -> Result<Vec<FileLock>, StartError> {
+        let mut locks = Vec::new();
+        for path in self.usable.keys().cloned().collect::<Vec<_>>() {
+            match lock_log_directory(disk, &path) {
+                Ok(lock) => locks.push(lock),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(unusable(&path, error.to_string()));
+                }
+                Err(error) => self.fail(&path, &error)?,
+            }
+        }
+        Ok(locks)
+    }
+
+    /// The metadata log is in its own directory and in no other, or the settings name the wrong one.
+    fn check_metadata_location(&mut self, disk: &Disk) -> Result<(), StartError> {
+        for path in self.usable.keys().cloned().collect::<Vec<_>>() {
+            let log = path.join(CLUSTER_METADATA_DIRECTORY);
+            match disk.exists(&log) {
+                Ok(true) if path != self.metadata => {
+                    let metadata = self.metadata.display();
+                    let reason = format!(
+                        "it has a metadata log, {}, but the directory of the metadata is {metadata}",
+                        log.display()
+                    );
+                    return Err(unusable(&path, reason));
+                }
+                Ok(_) => {}
+                Err(error) => self.fail(&path, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives ids to directories that a release before 3.7 formatted.
+    fn give_ids(&mut self, host: &Host) -> Result<(), StartError> {
+        let mut failures = Vec::new();
+        for (path, meta) in &mut self.usable {
+            if meta.directory_id.is_none() {
+                meta.directory_id = Some(host.random_uuid());
+                if let Err(error) = meta.write(&host.disk(), path, host.wall_clock()) {
+                    failures.push((path.clone(), error));
+                }
+            }
+        }
+        failures.into_iter().try_for_each(|(path, error)| self.fail(&path, &error))
+    }
+}
+
+fn unusable(path: &Path, reason: String) -> StartError {
+    StartError::Directory { directory: path.to_owned(), reason }
 }
 
 /// The logs of a server, and which there were when they were opened.
@@ -90,6 +173,7 @@ impl LockedDirectories {
         let options = log_set_options(host, settings, self.log_directories.clone(), image);
         let (logs, found) =
             LogSet::open(options).await.map_err(|error| StartError::Settings(error.to_string()))?;
+        logs.cordon(settings_change::cordoned_paths(settings));
         let described = |it: FoundLog| (it.log.partition().clone(), it.topic_id);
         Ok(OpenLogs {
             previous_epoch: found.last_broker_epoch.unwrap_or(BrokerEpoch(-1)),
@@ -151,8 +235,7 @@ const METADATA_OPEN_FILES: usize = 16;
 
 const UNFORMATTED: &str = "not formatted: run `ottla format --standalone -t $(ottla cluster random-id) -c \
                            <server.properties>` first";
-const TOO_OLD: &str =
-    "meta.properties lacks cluster.id or directory.id: start Apache Kafka 3.7 or later on it once";
+const TOO_OLD: &str = "meta.properties lacks cluster.id: start Apache Kafka 3.7 or later on it once";
 
 fn log_set_options(
     host: &Host,

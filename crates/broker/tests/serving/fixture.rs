@@ -1,6 +1,7 @@
 //! A server in a temporary directory, and connections to it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server, its directories, and the runtime that clients live in.
 pub(crate) struct Node {
     /// Removed when the test is over.
-    _directory: TempDir,
+    directory: TempDir,
     pub(crate) host: Host,
     clients: Runtime,
     server: Option<(Runtime, RunningServer)>,
@@ -54,7 +55,7 @@ impl Node {
         overrides.extend(settings.iter().map(|it| (*it).to_owned()));
         let host = Host::real();
         let clients = Builder::new_current_thread().enable_all().build().unwrap();
-        let mut node = Node { _directory: directory, host, clients, server: None, overrides };
+        let mut node = Node { directory, host, clients, server: None, overrides };
         let options = format::Options {
             cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
             quorum: InitialQuorum::Standalone,
@@ -84,6 +85,20 @@ impl Node {
             }
         };
         self.server = Some((runtime, running));
+    }
+
+    /// Why the stopped server does not start.
+    pub(crate) fn refusal(&self) -> String {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        match runtime.block_on(server::start(&self.host, self.settings())) {
+            Ok(_) => panic!("it starts"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// One of its log directories.
+    pub(crate) fn log_dir(&self, at: usize) -> PathBuf {
+        self.directory.path().join(format!("d{at}"))
     }
 
     /// Stops the server as an operator would.

@@ -1,10 +1,16 @@
 //! Log directories: described, chosen, and known to the controller.
 
+use std::path::Path;
+
 use ottla_base::ErrorCode;
+use ottla_storage::TopicPartition;
 use ottla_wire::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
 };
 use ottla_wire::messages::describe_log_dirs_request::DescribeLogDirsRequest;
+use ottla_wire::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 
 use crate::fixture::{Node, batch, code};
 
@@ -130,4 +136,156 @@ fn a_directory_that_fails_takes_its_partitions_offline_and_no_others() {
     assert_eq!(code(node.produce(lost.0, batch(&["a"])).error_code), ErrorCode::KafkaStorageError);
     assert_eq!(node.produce(kept.0, batch(&["a"])).error_code, 0);
     assert!(node.metrics().contains("offlinelogdirectorycount 1"));
+}
+
+/// Puts a directory where a file was, so that using it is an I/O error; gives the file's content.
+fn spoil(path: &Path) -> Vec<u8> {
+    let content = std::fs::read(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    std::fs::create_dir(path).unwrap();
+    content
+}
+
+fn mend(path: &Path, content: &[u8]) {
+    std::fs::remove_dir(path).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+#[test]
+fn directories_that_cannot_be_used_do_not_keep_the_others_from_serving() {
+    let mut node = Node::with_log_dirs(3, &["min.insync.replicas=1"]);
+    node.create_topic("t", 3, &[]);
+    let errors = |node: &Node| -> Vec<ErrorCode> {
+        let answer = node.ask(5, &DescribeLogDirsRequest { topics: None, ..Default::default() });
+        let mut results: Vec<_> =
+            answer.results.iter().map(|it| (it.log_dir.clone(), it.error_code)).collect();
+        results.sort();
+        results.into_iter().map(|it| code(it.1)).collect()
+    };
+    assert_eq!(errors(&node), [ErrorCode::None; 3]);
+    node.stop();
+    let (meta, lock) = (node.log_dir(1).join("meta.properties"), node.log_dir(2).join(".lock"));
+    let (meta_content, lock_content) = (spoil(&meta), spoil(&lock));
+    node.resume();
+    assert_eq!(errors(&node), [ErrorCode::None, ErrorCode::KafkaStorageError, ErrorCode::KafkaStorageError]);
+    assert!(node.metrics().contains("offlinelogdirectorycount 2"));
+    node.create_topic("u", 3, &[]);
+    assert_eq!(node.produce("u", batch(&["a"])).error_code, 0);
+    node.stop();
+    mend(&meta, &meta_content);
+    mend(&lock, &lock_content);
+    node.resume();
+    assert_eq!(errors(&node), [ErrorCode::None; 3]);
+    node.stop();
+    // Without metadata there is nothing to serve, and a directory that was never formatted is a mistake.
+    let meta = node.log_dir(0).join("meta.properties");
+    let content = spoil(&meta);
+    assert!(node.refusal().contains("d0"), "{}", node.refusal());
+    mend(&meta, &content);
+    std::fs::remove_file(node.log_dir(1).join("meta.properties")).unwrap();
+    assert!(node.refusal().contains("not formatted"), "{}", node.refusal());
+    std::fs::write(node.log_dir(1).join("meta.properties"), meta_content).unwrap();
+    std::fs::create_dir(node.log_dir(1).join("__cluster_metadata-0")).unwrap();
+    assert!(node.refusal().contains("metadata log"), "{}", node.refusal());
+}
+
+#[test]
+fn a_directory_without_an_id_gets_one_that_stays() {
+    let mut node = Node::with_log_dirs(2, &[]);
+    node.stop();
+    let path = node.log_dir(1).join("meta.properties");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without: Vec<&str> = text.lines().filter(|it| !it.starts_with("directory.id")).collect();
+    assert_eq!(without.len() + 1, text.lines().count());
+    std::fs::write(&path, without.join("\n")).unwrap();
+    node.resume();
+    let ids = node.running().broker().online_directories();
+    assert!(ids.len() == 2 && !ids[1].is_zero());
+    node.stop();
+    node.resume();
+    assert_eq!(node.running().broker().online_directories(), ids);
+}
+
+fn counts(node: &Node) -> Vec<usize> {
+    let answer = node.ask(5, &DescribeLogDirsRequest { topics: None, ..Default::default() });
+    let count = |it: usize| {
+        let path = node.log_dir(it).display().to_string();
+        let directory = answer.results.iter().find(|it| *it.log_dir == *path).unwrap();
+        directory.topics.iter().map(|it| it.partitions.len()).sum()
+    };
+    (0..answer.results.len()).map(count).collect()
+}
+
+#[test]
+fn cordoned_directories_get_no_new_replicas() {
+    let node = Node::with_log_dirs(3, &[]);
+    let cordon = |value: &str| {
+        let configs = vec![AlterableConfig {
+            name: "cordoned.log.dirs".into(),
+            value: Some(value.into()),
+            ..Default::default()
+        }];
+        let resource = AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "1".into(),
+            configs,
+            ..Default::default()
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+        let answer = node.ask(1, &request);
+        assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+    };
+    let path = |at: usize| node.log_dir(at).display().to_string();
+    cordon(&format!("{},{}", path(0), path(2)));
+    node.create_topic("t", 4, &[]);
+    assert_eq!(counts(&node), [0, 4, 0]);
+    cordon(&path(1));
+    node.create_topic("u", 4, &[]);
+    assert_eq!(counts(&node), [2, 4, 2]);
+}
+
+#[test]
+fn the_wish_for_a_replica_that_is_not_here_is_remembered() {
+    let node = Node::with_log_dirs(3, &[]);
+    for (at, topic) in [(2, "t"), (1, "u")] {
+        let path = node.log_dir(at).display().to_string();
+        assert_eq!(move_to(&node, &path, topic), ErrorCode::ReplicaNotAvailable);
+    }
+    node.create_topic("t", 1, &[]);
+    assert_eq!(counts(&node), [0, 0, 1]);
+    node.create_topic("u", 1, &[]);
+    assert_eq!(counts(&node), [0, 1, 1]);
+}
+
+#[test]
+fn a_small_replica_does_not_wait_for_a_large_one_to_be_moved() {
+    let rate = "replica.alter.log.dirs.io.max.bytes.per.second";
+    let node = Node::with_log_dirs(2, &["num.replica.alter.log.dirs.threads=2", &format!("{rate}=2000000")]);
+    for topic in ["large", "small"] {
+        node.create_topic(topic, 1, &[]);
+    }
+    let value = "x".repeat(500_000);
+    for _ in 0..40 {
+        assert_eq!(node.produce("large", batch(&[&value])).error_code, 0);
+    }
+    assert_eq!(node.produce("small", batch(&[&value])).error_code, 0);
+    let broker = node.running().broker().clone();
+    let log = |topic: &str| broker.logs.get(&TopicPartition::new(topic, 0)).unwrap();
+    let elsewhere = |topic: &str| {
+        let mut paths = (0..2).map(|it| node.log_dir(it)).filter(|it| it != log(topic).directory().path());
+        paths.next().unwrap()
+    };
+    let targets = [("large", elsewhere("large")), ("small", elsewhere("small"))];
+    for (topic, target) in &targets {
+        assert_eq!(move_to(&node, &target.display().to_string(), topic), ErrorCode::None);
+        node.pause(50);
+    }
+    for round in 0.. {
+        assert!(round < 900, "the small replica has not moved");
+        if log("small").directory().path() == targets[1].1 {
+            break;
+        }
+        node.pause(10);
+    }
+    assert_ne!(log("large").directory().path(), targets[0].1, "20 MB at 2 MB/s take ten seconds");
 }

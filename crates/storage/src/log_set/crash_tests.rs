@@ -37,7 +37,11 @@ struct Model {
 async fn open(host: &Host) -> Option<Arc<LogSet>> {
     let options = LogSetOptions {
         host: host.clone(),
-        directories: vec![DirectoryOptions { path: PathBuf::from("/data"), id: Uuid([1; 16]) }],
+        directories: vec![DirectoryOptions {
+            path: PathBuf::from("/data"),
+            id: Uuid([1; 16]),
+            failure: None,
+        }],
         default_config: config(),
         topic_configs: Arc::new(|_| None),
         producers: RULES,

@@ -24,7 +24,11 @@ async fn open(host: &Host) -> std::io::Result<Arc<LogSet>> {
     };
     let options = LogSetOptions {
         host: host.clone(),
-        directories: vec![DirectoryOptions { path: PathBuf::from("/data"), id: Uuid([1; 16]) }],
+        directories: vec![DirectoryOptions {
+            path: PathBuf::from("/data"),
+            id: Uuid([1; 16]),
+            failure: None,
+        }],
         default_config: Arc::new(config),
         topic_configs: Arc::new(|_| None),
         producers: ProducerRules { verify_transactions: false, ..ProducerRules::default() },

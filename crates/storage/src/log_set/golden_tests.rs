@@ -42,7 +42,11 @@ async fn open(host: &Host) -> (Arc<LogSet>, Found) {
     };
     let options = LogSetOptions {
         host: host.clone(),
-        directories: vec![DirectoryOptions { path: PathBuf::from("/data"), id: Uuid([1; 16]) }],
+        directories: vec![DirectoryOptions {
+            path: PathBuf::from("/data"),
+            id: Uuid([1; 16]),
+            failure: None,
+        }],
         default_config: Arc::new(config),
         topic_configs: Arc::new(|_| None),
         // What Kafka wrote is older than any simulated clock says.

@@ -27,8 +27,11 @@ fn config() -> Arc<LogConfig> {
 }
 
 async fn open(host: &Host) -> Option<Arc<LogSet>> {
-    let directory =
-        |at: u8| DirectoryOptions { path: PathBuf::from(format!("/data{at}")), id: Uuid([at + 100; 16]) };
+    let directory = |at: u8| DirectoryOptions {
+        path: PathBuf::from(format!("/data{at}")),
+        id: Uuid([at + 100; 16]),
+        failure: None,
+    };
     let options = LogSetOptions {
         host: host.clone(),
         directories: vec![directory(0), directory(1)],

@@ -38,12 +38,16 @@ pub enum CopyStep {
 }
 
 impl LogSet {
-    /// Wishes a log to be in another log directory, named by its path. Blocks.
+    /// Wishes a log to be in another log directory, named by its path. The wish for a log that is not here is
+    /// remembered until it is made. Blocks.
     pub fn begin_move(&self, partition: &TopicPartition, path: &Path) -> Result<Move, LogSetError> {
-        let changes = self.changes.lock();
+        let mut changes = self.changes.lock();
         let absent = || LogSetError::NoDirectory(partition.clone());
         let target = self.directories.iter().find(|it| it.directory.path() == path).ok_or_else(absent)?;
-        let entry = self.logs.read().get(partition).cloned().ok_or_else(absent)?;
+        let Some(entry) = self.logs.read().get(partition).cloned() else {
+            self.prefer(&mut changes, partition, path);
+            return Err(absent());
+        };
         let copy = self.futures.read().get(partition).cloned();
         let is_in = |log: &Log| Arc::ptr_eq(log.directory(), &target.directory);
         if copy.as_ref().is_some_and(|it| is_in(it)) {

@@ -94,6 +94,7 @@ impl LogSet {
             logs: RwLock::default(),
             futures: RwLock::default(),
             damaged: RwLock::default(),
+            cordoned: RwLock::default(),
             changes: Mutex::new(Changes::default()),
             failures,
             stopped,
@@ -312,6 +313,12 @@ fn claim(
 ) -> (LogDirectory, Option<CleanShutdown>) {
     let (disk, path) = (host.disk(), options.path.as_path());
     let directory = Arc::new(Directory::new(path, failures.clone()));
+    let opened =
+        LogDirectory { id: options.id, directory, loaded: AtomicBool::new(false), written: Mutex::default() };
+    if let Some(reason) = &options.failure {
+        opened.directory.fail_for_good(path, &io::Error::other(reason.clone()));
+        return (opened, None);
+    }
     let made = disk.exists(path).and_then(|there| {
         if there {
             return Ok(());
@@ -322,11 +329,9 @@ fn claim(
     let shutdown = match made.and_then(|()| take_clean_shutdown(&disk, path)) {
         Ok(shutdown) => shutdown,
         Err(error) => {
-            directory.fail_for_good(path, &error);
+            opened.directory.fail_for_good(path, &error);
             None
         }
     };
-    let opened =
-        LogDirectory { id: options.id, directory, loaded: AtomicBool::new(false), written: Mutex::default() };
     (opened, shutdown)
 }

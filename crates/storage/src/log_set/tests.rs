@@ -18,6 +18,7 @@ fn options(host: &Host, directories: usize) -> LogSetOptions {
     let directory = |at: usize| DirectoryOptions {
         path: PathBuf::from(format!("/data{at}")),
         id: Uuid([at as u8 + 100; 16]),
+        failure: None,
     };
     LogSetOptions {
         host: host.clone(),

@@ -2,10 +2,10 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::{MayBeEmpty, NeverEmpty};
-use ottla_base::settings::{any, at_least, between, honoured, later, list, list_of, never, one_of};
+use ottla_base::settings::{any, at_least, between, honoured, later, list, list_of, one_of};
 
 use crate::settings::checks::GZIP_LEVEL;
-use crate::settings::effects::{REPLICATION, THREADS};
+use crate::settings::effects::REPLICATION;
 
 settings! {
     /// Logs: segments, retention, flushing, directories.
@@ -110,8 +110,8 @@ settings! {
         /// How many logs of one directory are recovered at once after an unclean stop.
         num_recovery_threads_per_data_dir: i32 = "num.recovery.threads.per.data.dir", "2", at_least(1), HIGH,
             cluster_wide, honoured();
-        /// How many threads Kafka gives to moves between directories.
+        /// How many replicas move between directories at a time; as many as there are directories if not set.
         num_replica_alter_log_dirs_threads: Option<i32> = "num.replica.alter.log.dirs.threads", null, any(),
-            HIGH, read_only, never(THREADS);
+            HIGH, read_only, honoured();
     }
 }
