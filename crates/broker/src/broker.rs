@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::auto_create::UnderWay;
 use crate::config::BrokerSettings;
 use crate::fetch_session::SessionCache;
+use crate::loggers::Loggers;
 use crate::metrics::Metrics;
 use crate::moves::Moves;
 use crate::partition::Partition;
@@ -49,6 +50,8 @@ pub struct Broker {
     pub sessions: SessionCache,
     /// The controller.
     pub controller: ControllerHandle,
+    /// What is logged.
+    pub loggers: Loggers,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: ProducerIds,
     /// Where replicas are, and who must know.
@@ -99,6 +102,8 @@ pub struct Parts {
     pub sessions: SessionCache,
     /// The controller.
     pub controller: ControllerHandle,
+    /// What is logged.
+    pub loggers: Loggers,
 }
 
 impl Broker {
@@ -115,6 +120,7 @@ impl Broker {
             logs: parts.logs,
             sessions: parts.sessions,
             controller: parts.controller,
+            loggers: parts.loggers,
             producer_ids: ProducerIds::default(),
             placements: Placements::default(),
             admission: OnceLock::new(),

@@ -16,7 +16,7 @@
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `lifecycle` | registration, heartbeats, leave |
 //! | `fetch_session` | incremental fetch sessions, pure |
-//! | `metrics` | Prometheus |
+//! | `metrics`, `loggers` | Prometheus; the levels of what is logged |
 //!
 //! Invariants: data moves connection → api → partition → storage, and only return values and progress travel back;
 //! handlers never call handlers; no lock is held across an await; the append runs on the connection's own task.
@@ -33,7 +33,7 @@ mod dispatch;
 pub mod fetch_session;
 pub mod format;
 pub mod lifecycle;
-mod loggers;
+pub mod loggers;
 pub mod metrics;
 mod moves;
 pub mod partition;

@@ -22,6 +22,7 @@ use crate::call::Serves;
 use crate::config::BrokerSettings;
 use crate::fetch_session::{SessionCache, SessionLimits};
 use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
+use crate::loggers::Loggers;
 use crate::metrics;
 use crate::moves;
 use crate::placements;
@@ -63,6 +64,9 @@ pub enum StartError {
     /// The cluster will not have this broker.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+    /// It took longer than `server.max.startup.time.ms`.
+    #[error("the server has not started within {0:?} (server.max.startup.time.ms)")]
+    TooSlow(Duration),
     /// A listener cannot listen.
     #[error("cannot listen on {address} ({key}): {source}")]
     Listen {
@@ -90,7 +94,11 @@ pub struct RunningServer {
 }
 
 /// Starts a server with these settings; returns once clients are served.
-pub async fn start(host: &Host, settings: BrokerSettings) -> Result<RunningServer, StartError> {
+pub async fn start(
+    host: &Host,
+    settings: BrokerSettings,
+    loggers: Loggers,
+) -> Result<RunningServer, StartError> {
     let began = host.now();
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -110,8 +118,12 @@ pub async fn start(host: &Host, settings: BrokerSettings) -> Result<RunningServe
     let quorum = quorum::start(directories.quorum(host, &settings)).await?;
     let logs = directories.open_logs(host, &settings, quorum.handle.published().image).await?;
     tracing::info!(took = ?host.now().since(began), "logs and metadata are loaded");
-    let mut starting = Starting::new(host, settings, quorum, directories, logs);
-    match starting.join(began).await {
+    let mut starting = Starting::new(host, settings, loggers, quorum, directories, logs);
+    let limit = starting.running.broker.settings.load().server.quorum.server_max_startup_time_ms;
+    let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
+    let deadline = Moment(began.0.saturating_add(limit));
+    let joined = host.timeout_at(deadline, starting.join(began)).await;
+    match joined.unwrap_or(Err(StartError::TooSlow(limit))) {
         Ok(()) => Ok(starting.running()),
         Err(error) => {
             starting.running().stop().await;
@@ -129,6 +141,7 @@ impl Starting {
     fn new(
         host: &Host,
         settings: BrokerSettings,
+        loggers: Loggers,
         quorum: quorum::Running,
         directories: LockedDirectories,
         logs: OpenLogs,
@@ -144,6 +157,7 @@ impl Starting {
             logs: logs.logs.clone(),
             sessions: SessionCache::new(limits),
             controller: quorum.handle.clone(),
+            loggers,
         }));
         let running = RunningServer {
             broker,

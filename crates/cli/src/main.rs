@@ -30,8 +30,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
-    logging::start(&arguments.log, arguments.command.is_server());
-    match commands::run(arguments) {
+    let loggers = logging::start(&arguments.log, arguments.command.is_server());
+    match commands::run(arguments, loggers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.end(),
     }

@@ -11,7 +11,7 @@ use crate::clock::{Elapsed, RealClock, SimulatedClock};
 use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::entropy::{Prng, fill_from_kernel};
-use crate::pool::Pool;
+use crate::pool::{IDLE_LIMIT, Pool};
 
 #[cfg(test)]
 mod tests;
@@ -50,7 +50,7 @@ impl Host {
 
     /// The computer this process runs on, with at most `pool_threads` threads for what blocks.
     pub fn real_with_pool(pool_threads: usize) -> Host {
-        let real = Real { clock: RealClock::new(), pool: Pool::new(pool_threads) };
+        let real = Real { clock: RealClock::new(), pool: Pool::new(pool_threads, IDLE_LIMIT) };
         Host { kind: Kind::Real(Arc::new(real)) }
     }
 

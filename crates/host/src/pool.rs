@@ -3,12 +3,17 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that start when there is work for them, up to a bound, and end with the pool.
+/// How long a thread waits for work before it ends.
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Threads that start when there is work for them, up to a bound, and end when there is none for a while or with the
+/// pool.
 #[derive(Clone)]
 pub(crate) struct Pool {
     queue: Arc<Queue>,
@@ -19,6 +24,7 @@ struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     max_threads: usize,
+    idle_limit: Duration,
 }
 
 #[derive(Default)]
@@ -39,9 +45,10 @@ impl Drop for CloseOnDrop {
 }
 
 impl Pool {
-    pub(crate) fn new(max_threads: usize) -> Pool {
+    pub(crate) fn new(max_threads: usize, idle_limit: Duration) -> Pool {
         let max_threads = max_threads.max(1);
-        let queue = Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), max_threads });
+        let queue =
+            Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), max_threads, idle_limit });
         Pool { _guard: Arc::new(CloseOnDrop(queue.clone())), queue }
     }
 
@@ -79,8 +86,16 @@ fn work(queue: &Queue) {
             return;
         } else {
             state.idle += 1;
-            queue.wake.wait(&mut state);
+            let waited = queue.wake.wait_for(&mut state, queue.idle_limit);
             state.idle -= 1;
+            // Work may have come while the lock was waited for.
+            if waited.timed_out() && state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,8 @@ pub use log::{
     LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
 };
 pub use log_set::{
-    CopyStep, DirectoryOptions, DirectoryStatus, Found, FoundLog, Intervals, LogSet, LogSetError,
-    LogSetOptions, Move, OPEN_FILES_MAX, TopicConfigs,
+    CopyStep, DirectoryOptions, DirectoryStatus, FLUSH_CHECK_INTERVAL, Found, FoundLog, Intervals, LogSet,
+    LogSetError, LogSetOptions, Move, OPEN_FILES_MAX, TopicConfigs,
 };
 pub use progress::{Listener, Progress};
 pub use scan::{BatchAt, Torn};

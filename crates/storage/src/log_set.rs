@@ -40,6 +40,11 @@ pub struct DirectoryOptions {
 /// How often what is done now and then is done.
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals {
+    /// `log.initial.task.delay.ms`: how long retention, flushing and checkpoints wait after the start.
+    pub initial_delay: Duration,
+    /// `log.flush.scheduler.interval.ms`: how often logs are looked at whose topics bound the time to a flush
+    /// (`flush.ms`).
+    pub flush: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -52,9 +57,14 @@ pub struct Intervals {
     pub producer_expiration: Duration,
 }
 
+/// How often logs are flushed that are due unless told otherwise.
+pub const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
 impl Default for Intervals {
     fn default() -> Intervals {
         Intervals {
+            initial_delay: Duration::from_secs(30),
+            flush: FLUSH_CHECK_INTERVAL,
             retention: Duration::from_secs(300),
             recovery_point_checkpoint: Duration::from_secs(60),
             log_start_checkpoint: Duration::from_secs(60),

@@ -91,7 +91,7 @@ fn entries(broker: &Broker, resource: &DescribeConfigsResource) -> Result<Vec<En
                     "Unexpected broker id, expected {expected} but received {name}"
                 )));
             }
-            return Ok(describe::loggers(&crate::loggers::levels()));
+            return Ok(describe::loggers(&broker.loggers.levels()));
         }
         ResourceKind::ClientMetrics if name.is_empty() => {
             return Err(invalid("Client metrics subscription name must not be empty"));

@@ -41,6 +41,14 @@ fn without_configuration_a_node_is_whole() {
 }
 
 #[test]
+fn an_empty_text_switches_the_metrics_off() {
+    let overrides = vec!["ottla.metrics.listener=".to_owned()];
+    let sources = Sources { overrides, ..Sources::default() };
+    let settings = BrokerSettings::load(&Host::simulated(1).disk(), &sources).expect("valid");
+    assert_eq!(settings.server.ottla.ottla_metrics_listener.iter().flatten().count(), 0);
+}
+
+#[test]
 fn flags_win_over_environment_over_file() {
     let host = Host::simulated(1);
     let disk = host.disk();

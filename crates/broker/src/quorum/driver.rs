@@ -20,6 +20,7 @@ use ottla_wire::records::metadata::MetadataRecord;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::controller_seat::{ControllerSeat, Unwritable};
+use super::decision_times::DecisionTimes;
 use super::metadata_log::MetadataLog;
 use super::recover::{Found, PendingBatch, facts_of, read_snapshot};
 use super::retention::{CLEAN_INTERVAL, Limits, SnapshotClock, next_start};
@@ -74,6 +75,7 @@ pub(super) struct Driver {
     applied_timestamp: Timestamp,
     pending: VecDeque<PendingBatch>,
     seat: ControllerSeat,
+    decision_times: DecisionTimes,
     bootstrap: Vec<MetadataRecord>,
     snapshots: BTreeMap<OffsetAndEpoch, u64>,
     snapshot_clock: SnapshotClock,
@@ -130,6 +132,7 @@ impl Driver {
             applied_timestamp: Timestamp::NONE,
             pending,
             seat: ControllerSeat::Empty,
+            decision_times: DecisionTimes::new(settings, now.moment),
             bootstrap,
             snapshots,
             snapshot_clock: SnapshotClock::new(now.moment),
@@ -278,7 +281,16 @@ impl Driver {
         &mut self,
         input: Decision<Controller, super::controller_seat::Caller>,
     ) -> Result<(), QuorumError> {
-        match self.seat.decide(input, self.now()) {
+        let name = match &input {
+            Decision::Request(request, _) => request.name(),
+            Decision::Tick => "Tick",
+        };
+        let asked = self.now();
+        let decided = self.seat.decide(input, asked);
+        if let Some(summary) = self.decision_times.note(name, asked.moment, self.host.now()) {
+            summary.tell(&self.decision_times);
+        }
+        match decided {
             Ok(None) => Ok(()),
             Ok(Some(proposals)) => {
                 for values in proposals.batches {

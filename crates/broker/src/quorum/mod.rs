@@ -6,6 +6,7 @@
 //! | `recover` | what a node finds when it starts |
 //! | `driver` | the one task: events in, actions done in order |
 //! | `controller_seat` | the controller while this node leads: decisions to the log, answers from it |
+//! | `decision_times` | how long decisions take |
 //! | `retention` | when to take a snapshot, and what it makes superfluous |
 //! | `metadata_log`, `snapshot_files` | the files |
 //!
@@ -16,6 +17,7 @@
 //! ask of it, and refuses to start where it would have to ask them.
 
 mod controller_seat;
+mod decision_times;
 mod driver;
 mod metadata_log;
 mod recover;

@@ -17,8 +17,8 @@ use ottla_storage::log_directory::lock_log_directory;
 use ottla_storage::meta_properties::{MetaProperties, verify_directories};
 use ottla_storage::producer_state::ProducerRules;
 use ottla_storage::{
-    Directory, DirectoryOptions, FoundLog, Intervals, LogSet, LogSetOptions, OPEN_FILES_MAX, OpenFiles,
-    Progress, TopicPartition,
+    Directory, DirectoryOptions, FLUSH_CHECK_INTERVAL, FoundLog, Intervals, LogSet, LogSetOptions,
+    OPEN_FILES_MAX, OpenFiles, Progress, TopicPartition,
 };
 
 use super::StartError;
@@ -230,6 +230,8 @@ fn static_controllers(server: &ServerSettings) -> Vec<NodeId> {
     server.quorum.controller_quorum_voters.iter().filter_map(id).collect()
 }
 
+/// How often logs are looked over at most.
+const FLUSH_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How many files of sealed segments the metadata log keeps open.
 const METADATA_OPEN_FILES: usize = 16;
 
@@ -264,6 +266,12 @@ fn log_set_options(
             .max(1),
         open_files_max: OPEN_FILES_MAX,
         intervals: Intervals {
+            initial_delay: ms(log.log_initial_task_delay_ms),
+            // Kafka's default, never, would make nothing of a topic's `flush.ms`.
+            flush: match log.log_flush_scheduler_interval_ms {
+                i64::MAX => FLUSH_CHECK_INTERVAL,
+                interval => ms(interval).max(FLUSH_INTERVAL_MIN),
+            },
             retention: ms(log.log_retention_check_interval_ms),
             recovery_point_checkpoint: ms(i64::from(log.log_flush_offset_checkpoint_interval_ms)),
             log_start_checkpoint: ms(i64::from(log.log_flush_start_offset_checkpoint_interval_ms)),

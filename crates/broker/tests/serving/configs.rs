@@ -174,3 +174,20 @@ fn the_metrics_page_has_the_names_of_kafkas_exporter() {
         );
     }
 }
+
+#[test]
+fn log_levels_are_described_and_changed_until_the_server_stops() {
+    const LOGGER: i8 = 8;
+    let mut node = Node::start(&[]);
+    let api = "kafka.server.KafkaApis";
+    assert_eq!(value(&node, LOGGER, "1", api), (Some(Str::from("INFO")), 6));
+    assert_eq!(set(&node, LOGGER, "1", api, "DEBUG"), (ErrorCode::None, None));
+    assert_eq!(value(&node, LOGGER, "1", api), (Some(Str::from("DEBUG")), 6));
+    assert_eq!(value(&node, LOGGER, "1", "root").0.as_deref(), Some("INFO"));
+    assert_eq!(set(&node, LOGGER, "1", api, "LOUD").0, ErrorCode::InvalidConfig);
+    assert_eq!(set(&node, LOGGER, "1", "kafka.server.Nobody", "DEBUG").0, ErrorCode::InvalidConfig);
+    assert_eq!(set(&node, LOGGER, "2", api, "DEBUG").0, ErrorCode::InvalidRequest);
+    node.stop();
+    node.resume();
+    assert_eq!(value(&node, LOGGER, "1", api).0.as_deref(), Some("INFO"));
+}

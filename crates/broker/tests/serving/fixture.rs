@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ottla_base::{ErrorCode, Offset, ProducerEpoch, ProducerId, Str, Timestamp, Uuid};
 use ottla_broker::config::{BrokerSettings, Sources};
 use ottla_broker::format::{self, InitialQuorum};
+use ottla_broker::loggers::Loggers;
 use ottla_broker::server::{self, RunningServer};
 use ottla_host::Host;
 use ottla_net::client::{ConnectOptions, Connection, RequestError};
@@ -77,7 +78,7 @@ impl Node {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut tries = 0..100;
         let running = loop {
-            match runtime.block_on(server::start(&self.host, self.settings())) {
+            match runtime.block_on(server::start(&self.host, self.settings(), Loggers::fixed())) {
                 Ok(running) => break running,
                 // What a killed server had begun on other threads may still hold its directories.
                 Err(error) if tries.next().is_none() => panic!("{error}"),
@@ -90,7 +91,7 @@ impl Node {
     /// Why the stopped server does not start.
     pub(crate) fn refusal(&self) -> String {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        match runtime.block_on(server::start(&self.host, self.settings())) {
+        match runtime.block_on(server::start(&self.host, self.settings(), Loggers::fixed())) {
             Ok(_) => panic!("it starts"),
             Err(error) => error.to_string(),
         }

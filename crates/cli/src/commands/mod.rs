@@ -14,13 +14,15 @@ pub(crate) mod start;
 pub(crate) mod storage;
 pub(crate) mod topic;
 
+use ottla_broker::loggers::Loggers;
+
 use crate::arguments::{Arguments, Command};
 use crate::failure::Outcome;
 
 /// Runs a command.
-pub(crate) fn run(arguments: Arguments) -> Outcome {
+pub(crate) fn run(arguments: Arguments, loggers: Loggers) -> Outcome {
     match arguments.command {
-        Command::Start(start) => start::run(start, arguments.log.log_format),
+        Command::Start(start) => start::run(start, arguments.log.log_format, loggers),
         Command::Format(arguments) => format::run(arguments),
         Command::Storage(command) => storage::run(command),
         Command::Topic(arguments) => topic::run(arguments),

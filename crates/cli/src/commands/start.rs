@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use clap::Args;
 use ottla_broker::config::BrokerSettings;
+use ottla_broker::loggers::Loggers;
 use ottla_broker::server::{self, RunningServer, StartError};
 use ottla_host::Host;
 use ottla_host::process::StopSignals;
@@ -34,20 +35,20 @@ pub(crate) struct StartArguments {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: StartArguments, log_format: LogFormat) -> Outcome {
+pub(crate) fn run(arguments: StartArguments, log_format: LogFormat, loggers: Loggers) -> Outcome {
     let host = Host::real();
     let settings = arguments.settings.load(&host)?;
     if arguments.settings.config.is_none() {
         format::if_empty(&host, &settings)?;
     }
     let runtime = runtime::for_a_server()?;
-    let ended = runtime.block_on(serve(&host, settings, log_format));
+    let ended = runtime.block_on(serve(&host, settings, log_format, loggers));
     // Whatever still runs now has nothing left to say.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(host: &Host, settings: BrokerSettings, log_format: LogFormat) -> Outcome {
+async fn serve(host: &Host, settings: BrokerSettings, log_format: LogFormat, loggers: Loggers) -> Outcome {
     let listening = StopSignals::listen();
     let mut signals = listening.map_err(|error| Failure::new(format!("signals cannot be heard: {error}")))?;
     let directories: Vec<String> = settings.log_directories().map(|it| it.display().to_string()).collect();
@@ -58,7 +59,7 @@ async fn serve(host: &Host, settings: BrokerSettings, log_format: LogFormat) -> 
             tracing::info!(?signal, "stopped before the server had started");
             return Ok(());
         }
-        started = Box::pin(server::start(host, settings)) => started.map_err(|error| explain(&error))?,
+        started = Box::pin(server::start(host, settings, loggers)) => started.map_err(|error| explain(&error))?,
     };
     if log_format == LogFormat::Human {
         let mut output = Output::new();

@@ -169,6 +169,15 @@ macro_rules! requests {
             $($(#[$doc])* $variant($request),)*
         }
 
+        impl Request {
+            /// What it is called, for people.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Request::$variant(_) => stringify!($variant),)*
+                }
+            }
+        }
+
         /// The answers, each to the request of the same name.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Reply {

@@ -16,3 +16,7 @@ pub(super) const JAVA: &str = "it concerns the Java runtime";
 pub(super) const PLUGINS: &str = "Ottla loads no Java classes";
 pub(super) const THREADS: &str = "work spreads over all processors without fixed pools";
 pub(super) const PURGATORY: &str = "a waiting request is a timer here, and nothing has to be purged";
+pub(super) const AT_ONCE: &str =
+    "a decision is written at once, and what is decided during a sync shares the next";
+pub(super) const EARLY: &str = "every listener is bound at the start and serves once the broker is let in";
+pub(super) const STABLE: &str = "Ottla has no API versions in development";

@@ -47,8 +47,6 @@ impl Checkpoint {
     }
 }
 
-/// How often logs are looked at whose topics bound the time to a flush (`flush.ms`).
-const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often files are looked for that may be removed.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
 /// How many logs are closed at a time in each log directory.
@@ -59,18 +57,21 @@ impl LogSet {
     pub async fn run(self: Arc<Self>) {
         let intervals = self.intervals;
         let now = self.host.now();
-        let mut duties: Vec<(Moment, Duration, Duty)> = [
-            (intervals.retention, Duty::Retain),
-            (FLUSH_CHECK_INTERVAL, Duty::Flush),
-            (REMOVAL_INTERVAL, Duty::RemoveFiles),
-            (intervals.producer_expiration, Duty::ExpireProducers),
-            (intervals.recovery_point_checkpoint, Duty::Checkpoint(Checkpoint::RecoveryPoints)),
-            (intervals.log_start_checkpoint, Duty::Checkpoint(Checkpoint::LogStarts)),
-            (intervals.high_watermark_checkpoint, Duty::Checkpoint(Checkpoint::HighWatermarks)),
-        ]
-        .into_iter()
-        .map(|(interval, duty)| (now + interval, interval, duty))
-        .collect();
+        let first = now + intervals.initial_delay;
+        let mut duties: Vec<(Moment, Duration, Duty)> = vec![
+            (first, intervals.retention, Duty::Retain),
+            (first, intervals.flush, Duty::Flush),
+            (now + REMOVAL_INTERVAL, REMOVAL_INTERVAL, Duty::RemoveFiles),
+            (now + intervals.producer_expiration, intervals.producer_expiration, Duty::ExpireProducers),
+        ];
+        for (checkpoint, interval) in [
+            (Checkpoint::RecoveryPoints, intervals.recovery_point_checkpoint),
+            (Checkpoint::LogStarts, intervals.log_start_checkpoint),
+        ] {
+            duties.push((first, interval, Duty::Checkpoint(checkpoint)));
+        }
+        let interval = intervals.high_watermark_checkpoint;
+        duties.push((now + interval, interval, Duty::Checkpoint(Checkpoint::HighWatermarks)));
         while !self.is_stopped() {
             let next = duties.iter().map(|(due, ..)| *due).min().unwrap_or(now);
             tokio::select! {

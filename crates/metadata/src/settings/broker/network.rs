@@ -4,7 +4,7 @@ use ottla_base::settings;
 use ottla_base::settings::Emptiness::{MayBeEmpty, NeverEmpty};
 use ottla_base::settings::{any, at_least, honoured, later, list, never, one_of};
 
-use crate::settings::effects::{REPLICATION, THREADS};
+use crate::settings::effects::{EARLY, REPLICATION, THREADS};
 
 settings! {
     /// Listeners, connections and requests.
@@ -20,7 +20,7 @@ settings! {
             HIGH, read_only, honoured();
         /// Listeners that open before the metadata has been loaded; without it those of the controllers.
         early_start_listeners: Option<Vec<String>> = "early.start.listeners", null, list(MayBeEmpty), HIGH,
-            read_only, honoured();
+            read_only, never(EARLY);
         /// The most bytes one fetch answer holds, whatever the client asks for.
         fetch_max_bytes: i32 = "fetch.max.bytes", "57671680", at_least(1024), MEDIUM, read_only, honoured();
         /// The listener that brokers use among themselves; excludes `security.inter.broker.protocol`.

@@ -2,10 +2,10 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
-use ottla_base::settings::{any, at_least, honoured, later, list_of};
+use ottla_base::settings::{any, at_least, honoured, later, list_of, never};
 
 use crate::settings::checks::{QUORUM_BOOTSTRAP_SERVERS, QUORUM_VOTERS};
-use crate::settings::effects::{QUORUM, REPLICATION};
+use crate::settings::effects::{AT_ONCE, QUORUM, REPLICATION, STABLE};
 
 settings! {
     /// Roles, the metadata quorum and its log, and the registration of brokers.
@@ -26,7 +26,7 @@ settings! {
             at_least(100), MEDIUM, internal read_only, honoured();
         /// How long the active controller gathers records before it writes them.
         controller_quorum_append_linger_ms: i32 = "controller.quorum.append.linger.ms", "25", at_least(0),
-            MEDIUM, read_only, honoured();
+            MEDIUM, read_only, never(AT_ONCE);
         /// Whether a controller adds itself to the voters.
         controller_quorum_auto_join_enable: bool = "controller.quorum.auto.join.enable", "false", any(), LOW,
             read_only, later(QUORUM);
@@ -102,7 +102,7 @@ settings! {
             MEDIUM, internal read_only, honoured();
         /// Whether API versions still in development are offered.
         unstable_api_versions_enable: bool = "unstable.api.versions.enable", "false", any(), HIGH,
-            internal read_only, honoured();
+            internal read_only, never(STABLE);
         /// Whether feature levels still in development are offered.
         unstable_feature_versions_enable: bool = "unstable.feature.versions.enable", "false", any(), HIGH,
             internal read_only, honoured();
