@@ -59,7 +59,7 @@ fn changes_are_put_in_force_and_undone() {
         ("FATAL", "ERROR", "TRACE")
     );
     assert_eq!((told("kafka.server.KafkaConfig"), told("kafka.raft")), ("ERROR", "ERROR"));
-    assert_eq!((told("ottla_storage"), told("ottla_net")), ("OFF", "DEBUG"));
+    assert_eq!((told("ottla_storage"), told("ottla_net")), ("FATAL", "DEBUG"));
     loggers.change(&[unset("kafka.server.KafkaApis"), set("root", "INFO")]);
     assert_eq!(loggers.levels()["kafka.server.KafkaApis"], "ERROR");
     loggers.change(&[unset("kafka.server")]);
