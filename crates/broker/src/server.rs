@@ -83,6 +83,8 @@ pub enum StartError {
 pub struct RunningServer {
     broker: Arc<Broker>,
     quorum: quorum::Running,
+    /// Why the quorum's task has ended, once that is known.
+    quorum_ended: Option<String>,
     epoch: BrokerEpoch,
     directories: LockedDirectories,
     previous_epoch: BrokerEpoch,
@@ -162,6 +164,7 @@ impl Starting {
         let running = RunningServer {
             broker,
             quorum,
+            quorum_ended: None,
             epoch: BrokerEpoch(-1),
             directories,
             previous_epoch: logs.previous_epoch,
@@ -291,16 +294,21 @@ impl RunningServer {
 
     /// Ends when the server cannot go on, and says why: the quorum has lost its disk, or no log directory is left.
     pub async fn failed(&mut self) -> String {
-        let broker = self.broker.clone();
-        tokio::select! {
-            biased;
-            ended = &mut self.quorum.task => match ended {
-                Ok(Err(error)) => error.to_string(),
-                Ok(Ok(())) => "the quorum's task ended".to_owned(),
-                Err(error) => error.to_string(),
-            },
-            reason = directories_lost(&broker) => reason,
+        if let Some(reason) = &self.quorum_ended {
+            return reason.clone();
         }
+        let broker = self.broker.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = &mut self.quorum.task => ended,
+            reason = directories_lost(&broker) => return reason,
+        };
+        let reason = match ended {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) => "the quorum's task ended".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.quorum_ended.insert(reason).clone()
     }
 
     /// Renames the directories of partitions that the cluster does not know, and says so. Nothing is deleted.
@@ -337,7 +345,7 @@ impl RunningServer {
 
     /// Stops: clients are answered and let go, the controller is told, logs are closed cleanly.
     pub async fn stop(self) {
-        let RunningServer { broker, quorum, epoch, directories, servers, tasks, .. } = self;
+        let RunningServer { broker, quorum, quorum_ended, epoch, directories, servers, tasks, .. } = self;
         let began = broker.host.now();
         if epoch.get() >= 0 && broker.settings.load().server.replication.controlled_shutdown_enable {
             lifecycle::leave(&broker, epoch, LEAVE_LIMIT).await;
@@ -360,9 +368,11 @@ impl RunningServer {
             let _ = task.await;
         }
         broker.logs.stop(epoch).await;
-        quorum.handle.shutdown().await;
-        if let Ok(Err(error)) = quorum.task.await {
-            tracing::error!(%error, "the metadata quorum ended badly");
+        if quorum_ended.is_none() {
+            quorum.handle.shutdown().await;
+            if let Ok(Err(error)) = quorum.task.await {
+                tracing::error!(%error, "the metadata quorum ended badly");
+            }
         }
         drop(directories);
         tracing::info!(took = ?broker.host.now().since(began), "stopped");

@@ -1,6 +1,7 @@
 //! A real server on loopback, asked over raw connections: what every client sees.
 
 mod configs;
+mod failure;
 mod fetch;
 mod fixture;
 mod log_dirs;
