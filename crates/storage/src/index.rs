@@ -4,6 +4,8 @@
 //! the file and are searched there, through the page cache. Kafka pre-sizes an index and trims it when it is closed;
 //! an index written here has its exact size at all times, which Kafka takes as trimmed.
 
+use std::marker::PhantomData;
+
 use ottla_base::{Offset, Timestamp};
 use ottla_host::disk::Open;
 use parking_lot::Mutex;
@@ -116,6 +118,37 @@ const PENDING_MAX: usize = 256;
 /// How many entries are read at once when a search has come close.
 const BLOCK_ENTRIES: u32 = 64;
 
+/// Bytes that a block of the longest entries has, with one more at either end.
+const BLOCK_BYTES: usize = (BLOCK_ENTRIES as usize + 2) * 12;
+
+/// Some entries next to each other, as they are in the file.
+struct Block<E> {
+    bytes: [u8; BLOCK_BYTES],
+    count: u32,
+    entries: PhantomData<E>,
+}
+
+impl<E: Entry> Block<E> {
+    fn entry(&self, at: u32) -> E {
+        let start = at as usize * E::BYTES;
+        E::decode(&self.bytes[start..start + E::BYTES])
+    }
+
+    /// How many entries there are for which `holds`, which holds for a first part of them.
+    fn partition_point(&self, holds: impl Fn(&E) -> bool) -> u32 {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if holds(&self.entry(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
 /// The index of one segment.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
@@ -208,15 +241,39 @@ impl<E: Entry> Index<E> {
         files: &LogFiles,
         holds: impl Fn(&E) -> bool,
     ) -> Result<(Option<E>, Option<E>), StorageError> {
+        self.search_near(files, |count| count / 2, holds)
+    }
+
+    /// The same, looking first near where `guess` thinks the entry is among so many.
+    pub(crate) fn search_near(
+        &self,
+        files: &LogFiles,
+        guess: impl Fn(u32) -> u32,
+        holds: impl Fn(&E) -> bool,
+    ) -> Result<(Option<E>, Option<E>), StorageError> {
         let mut state = self.state.lock();
         let in_file = self.look(files, &mut state)?;
         let pending = state.pending.partition_point(&holds);
         if pending > 0 {
             return Ok((Some(state.pending[pending - 1]), state.pending.get(pending).copied()));
         }
+        let count = in_file + state.pending.len() as u32;
         let first_pending = state.pending.first().copied();
         drop(state);
         let (mut low, mut high) = (0, in_file);
+        let near = guess(count).saturating_sub(BLOCK_ENTRIES / 2).min(in_file);
+        if in_file > BLOCK_ENTRIES {
+            let block = self.block(files, near, (near + BLOCK_ENTRIES).min(in_file))?;
+            let held = block.partition_point(&holds);
+            match (held > 0 || near == 0, held < block.count || near + held == in_file) {
+                (true, true) => {
+                    let after = if near + held == in_file { first_pending } else { Some(block.entry(held)) };
+                    return Ok((held.checked_sub(1).map(|last| block.entry(last)), after));
+                }
+                (true, false) => low = near + held,
+                (false, _) => high = near,
+            }
+        }
         while high - low > BLOCK_ENTRIES {
             let middle = low + (high - low) / 2;
             if holds(&self.in_file(files, middle)?) {
@@ -225,12 +282,16 @@ impl<E: Entry> Index<E> {
                 high = middle;
             }
         }
-        // One more than the range, for the entry after.
+        // One more than the range at either end, for the entries before and after.
+        let low = low.saturating_sub(1);
         let block = self.block(files, low, (high + 1).min(in_file))?;
         let held = block.partition_point(&holds);
-        let after =
-            block.get(held).copied().or(if low + held as u32 == in_file { first_pending } else { None });
-        Ok((held.checked_sub(1).map(|last| block[last]), after))
+        let after = match held < block.count {
+            true => Some(block.entry(held)),
+            false if low + held == in_file => first_pending,
+            false => None,
+        };
+        Ok((held.checked_sub(1).map(|last| block.entry(last)), after))
     }
 
     /// The entry that comes `count` before the end of those for which `holds`, which holds for a first part of the
@@ -274,14 +335,16 @@ impl<E: Entry> Index<E> {
         Ok(low)
     }
 
-    fn block(&self, files: &LogFiles, first: u32, end: u32) -> Result<Vec<E>, StorageError> {
-        if first >= end {
-            return Ok(Vec::new());
+    /// The entries from `first` to `end`, which are at most [`BLOCK_ENTRIES`] and two.
+    fn block(&self, files: &LogFiles, first: u32, end: u32) -> Result<Block<E>, StorageError> {
+        let count = end.saturating_sub(first);
+        let mut block = Block { bytes: [0; BLOCK_BYTES], count, entries: PhantomData };
+        if count > 0 {
+            let file = self.file.get(files, self.name())?;
+            let bytes = &mut block.bytes[..count as usize * E::BYTES];
+            files.of(self.name(), file.read_exact_at(bytes, u64::from(first) * E::BYTES as u64))?;
         }
-        let mut bytes = vec![0; (end - first) as usize * E::BYTES];
-        let file = self.file.get(files, self.name())?;
-        files.of(self.name(), file.read_exact_at(&mut bytes, u64::from(first) * E::BYTES as u64))?;
-        Ok(bytes.chunks_exact(E::BYTES).map(E::decode).collect())
+        Ok(block)
     }
 
     /// Adds an entry after the last. Entries that do not follow it are left out.

@@ -5,7 +5,7 @@
 //! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
 //! | `log_set` | all logs of a broker: opened, made, deleted, looked after, closed |
 //! | `load`, `recall` | opening a log, and recovering it; what snapshots of producers leave out |
-//! | `segment`, `index`, `scan` | its files: found, searched, walked, checked, repaired |
+//! | `segment`, `index`, `scan`, `boundaries` | its files: found, searched, walked, checked, repaired |
 //! | `files` | where they are, how few stay open, and when a directory is offline |
 //! | `producer_state`, `transaction_index` | idempotent producers, their transactions, and those that were aborted |
 //! | `leader_epochs` | where each leader's epoch begins |
@@ -20,6 +20,7 @@
 //!
 //! Absent on purpose: metadata, replication, quotas, and a cache of records: that is the kernel's.
 
+mod boundaries;
 pub mod checkpoint_file;
 pub mod clean_shutdown;
 mod config;

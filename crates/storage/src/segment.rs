@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ottla_base::{Offset, Timestamp};
 use ottla_host::File;
+use ottla_record::HEADER_BYTES;
 use parking_lot::Mutex;
 
+use crate::boundaries::Boundaries;
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile};
 use crate::files::{FileSlot, LogFiles};
 use crate::index::{Index, OffsetEntry, Sync, TimeEntry};
-use crate::scan::{BatchAt, Depth, Scan, Step};
+use crate::scan::{BatchAt, Depth, Scan, Step, parse};
 use crate::transaction_index::{AbortedTransaction, Collected, TransactionIndex};
 
 /// A segment. What it holds is only added to, until a truncation, which waits for nobody.
@@ -33,6 +35,8 @@ pub(crate) struct Segment {
     checked: Checked,
     /// The last few batches that were appended: where readers of the tail go on.
     newest: Mutex<VecDeque<Place>>,
+    /// Where other readers go on.
+    boundaries: Boundaries,
     /// Whether it was told that records are missing between its end and the next segment.
     hole_told: AtomicBool,
 }
@@ -53,6 +57,8 @@ impl From<&BatchAt> for Place {
     }
 }
 
+/// A read may end at an index entry if what it so leaves out is at most this part of what was asked for.
+const INDEXED_END_SHARE: u32 = 16;
 /// How many of the newest batches are found without a look at the file.
 const NEWEST_MAX: usize = 8;
 
@@ -123,6 +129,7 @@ impl Segment {
             largest: Mutex::new(Some((Timestamp::NONE, base))),
             checked: Checked::default(),
             newest: Mutex::default(),
+            boundaries: Boundaries::default(),
             hole_told: AtomicBool::new(false),
         }
     }
@@ -258,6 +265,16 @@ impl Segment {
         Ok(largest)
     }
 
+    /// Where the batches begin that have `offset` or higher ones, if a read before ended there.
+    pub(crate) fn boundary(&self, offset: Offset) -> Option<u32> {
+        self.boundaries.position_of(offset)
+    }
+
+    /// Takes note that a read ended at `position`, before the batches that have `offset` or higher ones.
+    pub(crate) fn read_to(&self, offset: Offset, position: u32) {
+        self.boundaries.remember(offset, position);
+    }
+
     /// Where the first batch is whose last offset is `offset` or higher.
     pub(crate) fn place_of(&self, files: &LogFiles, offset: Offset) -> Result<Option<Place>, StorageError> {
         {
@@ -374,25 +391,63 @@ impl Segment {
         }
     }
 
-    /// The last batch that begins at or after `start`, where a batch begins, and ends at `limit` or before.
+    /// An end of batches at `limit` or not far before it, after `start`, where a batch begins: its position, and the
+    /// offset up to which the batches before it have everything. `None` if the first batch ends after `limit`.
     pub(crate) fn last_end_within(
         &self,
         files: &LogFiles,
         start: u32,
         limit: u32,
-    ) -> Result<Option<BatchAt>, StorageError> {
+    ) -> Result<Option<(u32, Offset)>, StorageError> {
         self.repairing(files, || {
-            // The entry before the last one at or below the limit: its batch may be the last that fits.
-            let (entry, _) = self.offsets.search(files, |entry| entry.position < limit)?;
-            let from = entry.map_or(start, |entry| entry.position.max(start));
-            let found = self.last_batch_within(files, from, limit)?;
-            if found.is_some() || from == start {
-                return Ok(found);
+            let len = u64::from(self.len().max(1));
+            let guess = |count: u32| (u64::from(count) * u64::from(limit) / len) as u32;
+            let (entry, _) = self.offsets.search_near(files, guess, |entry| entry.position <= limit)?;
+            if let Some(entry) = entry.filter(|it| it.position > start && it.position < self.len()) {
+                let lost = limit - entry.position;
+                if lost <= (limit - start) / INDEXED_END_SHARE
+                    && let Some(end) = self.begin_of(files, entry)?
+                {
+                    return Ok(Some((entry.position, end)));
+                }
             }
-            // The indexed batch is too large: the one before it is the last that fits.
-            let (entry, _) = self.offsets.search(files, |entry| entry.position < from)?;
-            self.last_batch_within(files, entry.map_or(start, |entry| entry.position.max(start)), limit)
+            let found = self.last_batch_before(files, start, limit)?;
+            Ok(found.map(|batch| (batch.end_position(), batch.end_offset())))
         })
+    }
+
+    /// The first offset of the batch that an index entry is about, if its header knows it.
+    fn begin_of(&self, files: &LogFiles, entry: OffsetEntry) -> Result<Option<Offset>, StorageError> {
+        let mut head = [0; HEADER_BYTES];
+        let there = (self.len() - entry.position) as usize;
+        let head = &mut head[..there.min(HEADER_BYTES)];
+        let file = self.log(files)?;
+        files.of(self.log_name(), file.read_exact_at(head, u64::from(entry.position)))?;
+        match parse(entry.position, head) {
+            Ok(batch) if self.relative(batch.last_offset) == entry.relative_offset => {
+                Ok(batch.header.map(|_| batch.base_offset))
+            }
+            _ => Err(self.bad_offset_index(files, entry.position)),
+        }
+    }
+
+    /// The last batch that begins at or after `start`, where a batch begins, and ends at `limit` or before.
+    fn last_batch_before(
+        &self,
+        files: &LogFiles,
+        start: u32,
+        limit: u32,
+    ) -> Result<Option<BatchAt>, StorageError> {
+        // The entry before the last one at or below the limit: its batch may be the last that fits.
+        let (entry, _) = self.offsets.search(files, |entry| entry.position < limit)?;
+        let from = entry.map_or(start, |entry| entry.position.max(start));
+        let found = self.last_batch_within(files, from, limit)?;
+        if found.is_some() || from == start {
+            return Ok(found);
+        }
+        // The indexed batch is too large: the one before it is the last that fits.
+        let (entry, _) = self.offsets.search(files, |entry| entry.position < from)?;
+        self.last_batch_within(files, entry.map_or(start, |entry| entry.position.max(start)), limit)
     }
 
     fn last_batch_within(
@@ -415,6 +470,11 @@ impl Segment {
                 }
             }
         }
+    }
+
+    /// Whether a range is known to hold what was written.
+    pub(crate) fn is_checked(&self, range: &Range<u32>) -> bool {
+        self.checked.contains(range)
     }
 
     /// Makes sure that a range of whole batches holds what was written, by their checksums if that is not known, and
@@ -490,6 +550,7 @@ impl Segment {
         self.len.store(batch.position, Ordering::Release);
         self.checked.cut(batch.position);
         self.newest.lock().clear();
+        self.boundaries.clear();
         self.offsets
             .truncate(files, |entry| entry.relative_offset < first_cut && entry.position < batch.position)?;
         self.times.truncate(files, |entry| entry.relative_offset < first_cut)?;

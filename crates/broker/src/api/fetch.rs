@@ -165,7 +165,8 @@ impl Fetching {
         let warm = plan.iter().filter_map(|it| it.partition.as_ref().ok().map(|partition| (it, partition)));
         for (planned, partition) in warm {
             let log = partition.log();
-            if !log.is_warm(&log.view(), Offset(planned.wanted.fetch_offset)) {
+            let max_bytes = u32::try_from(planned.wanted.max_bytes).unwrap_or(0).min(self.terms.max_bytes);
+            if !log.is_warm(&log.view(), Offset(planned.wanted.fetch_offset), max_bytes) {
                 return None;
             }
         }

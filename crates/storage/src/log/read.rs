@@ -126,15 +126,20 @@ struct Part {
 }
 
 impl Log {
-    /// Whether reading from `from` finds everything it needs in memory, so that it may be done where nothing may
-    /// block.
-    pub fn is_warm(&self, view: &View, from: Offset) -> bool {
+    /// Whether reading up to `max_bytes` from `from` finds its place in memory and has no checksums to compute, so that
+    /// it may be done where nothing may block.
+    pub fn is_warm(&self, view: &View, from: Offset, max_bytes: u32) -> bool {
         if from >= view.end {
             return true;
         }
-        let active = &view.segments[view.segments.len() - 1];
-        let sought = active.relative(from);
-        from >= active.base() && active.offsets.in_memory(|entry| entry.relative_offset <= sought)
+        let Some(at) = floor(&view.segments, from) else { return true };
+        let segment = &view.segments[at];
+        if let Some(begin) = segment.boundary(from) {
+            let end = begin.saturating_add(max_bytes).min(view.len_of(at));
+            return segment.is_checked(&(begin..end));
+        }
+        let sought = segment.relative(from);
+        at + 1 == view.segments.len() && segment.offsets.in_memory(|entry| entry.relative_offset <= sought)
     }
 
     /// Reads what `view` has. May wait for the disk: where [`Log::is_warm`] says no, call it where that is allowed.
@@ -242,7 +247,14 @@ impl Log {
         oversize: FirstBatch,
     ) -> Result<Option<Part>, StorageError> {
         let (files, segment) = (&self.files, &view.segments[at]);
-        let Some(start) = segment.place_of(files, from)? else { return Ok(None) };
+        let boundary = segment.boundary(from).filter(|position| *position < view.len_of(at));
+        let (begin, mut first) = match boundary {
+            Some(position) => (position, None),
+            None => match segment.place_of(files, from)? {
+                Some(place) => (place.positions.start, Some(place)),
+                None => return Ok(None),
+            },
+        };
         let (stop, stop_offset) = if limit >= view.end_of(at) {
             (view.len_of(at), view.end_of(at))
         } else {
@@ -251,7 +263,6 @@ impl Log {
                 None => (view.len_of(at), view.end_of(at)),
             }
         };
-        let begin = start.positions.start;
         if begin >= stop {
             return Ok(None);
         }
@@ -259,13 +270,22 @@ impl Log {
             (stop, stop_offset)
         } else {
             match segment.last_end_within(files, begin, begin.saturating_add(wanted))? {
-                Some(last) => (last.end_position(), last.end_offset()),
-                None if oversize == FirstBatch::Whole => (start.positions.end, start.offsets.end),
+                Some(found) => found,
+                None if oversize == FirstBatch::Whole => {
+                    if first.is_none() {
+                        first = segment.place_of(files, from)?;
+                    }
+                    let Some(first) = first else { return Ok(None) };
+                    (first.positions.end, first.offsets.end)
+                }
                 None => return Ok(None),
             }
         };
         let positions = begin..end;
         segment.check(files, positions.clone(), view.end_of(at))?;
+        if end < view.len_of(at) {
+            segment.read_to(end_offset, end);
+        }
         Ok(Some(Part { file: segment.log(files)?, positions, end: end_offset }))
     }
 }

@@ -78,6 +78,48 @@ fn readers_of_the_tail_find_their_place_without_a_look_at_the_file() {
 }
 
 #[test]
+fn readers_that_go_on_where_they_were_cost_few_looks_at_the_disk() {
+    const FETCH_BYTES: u32 = 128 << 10;
+    let mut world = World::new(1);
+    let log = world.open(LastShutdown::Unclean);
+    let value = vec![7; 900];
+    for number in 0..12_000 {
+        append(&log, TIME + number, &[&value]);
+    }
+    log.close_cleanly().unwrap();
+    world.recovery_point = log.recovery_point();
+    drop(log);
+    let log = world.open(LastShutdown::Clean);
+    let operations = || world.host.simulation().unwrap().disk().operations();
+    let read = |from: Offset| {
+        let limit = ReadLimit::HighWatermark;
+        let request = ReadRequest { from, max_bytes: FETCH_BYTES, limit, first_batch: FirstBatch::Whole };
+        let answer = log.read(&log.view(), &request).unwrap();
+        let mut bytes = vec![0; answer.bytes as usize];
+        answer.ranges[0].file.read_exact_at(&mut bytes, answer.ranges[0].position).unwrap();
+        let last = ottla_record::Batches::new(&bytes).last().unwrap().unwrap();
+        (answer.bytes, last.v2().unwrap().end_offset())
+    };
+    let round = |is_warm: bool| {
+        let (mut from, mut reads, mut looks, mut bytes) = (Offset(0), 0, 0, 0);
+        while from < log.view().end {
+            assert!(from == Offset(0) || log.is_warm(&log.view(), from, FETCH_BYTES) == is_warm, "{from}");
+            let before = operations();
+            let (more, end) = read(from);
+            looks += operations() - before - 1;
+            (from, reads, bytes) = (end, reads + 1, bytes + more);
+        }
+        assert!(reads > 80 && bytes == log.view().size() as u32);
+        assert!(bytes / reads > FETCH_BYTES * 9 / 10, "fetches are filled: {}", bytes / reads);
+        f64::from(looks as u32) / f64::from(reads)
+    };
+    let first = round(false);
+    let again = round(true);
+    println!("looks at the disk per read: {first:.2} with checksums, {again:.2} after that");
+    assert!(again < 3.0, "{again} looks per read");
+}
+
+#[test]
 fn readers_see_up_to_their_limit() {
     let log = World::new(1).open(LastShutdown::Unclean);
     let later = crate::AppendOptions { commit: Commit::Later, ..OPTIONS };
