@@ -152,3 +152,6 @@ fn skip_tagged_fields(reader: &mut Reader) -> Result<(), DecodeError> {
 pub(crate) fn served_by(serves: Serves) -> impl Iterator<Item = ApiKey> {
     ApiKey::ALL.iter().copied().filter(move |key| dispatch::is_served(*key, serves))
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,15 +149,39 @@ impl Disk {
     /// writes a temporary file beside it, syncs that, renames it, syncs the directory.
     pub fn write_atomically(&self, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
         let path = path.as_ref();
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(TEMPORARY_SUFFIX);
-        let temporary = PathBuf::from(temporary);
+        self.replace(path, content)?;
+        self.sync_dir(parent_of(path))
+    }
+
+    /// The same without syncing the directory: until that is done, a crash may bring the old content back, whole.
+    pub fn replace(&self, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        let temporary = temporary_of(path);
         let file = self.open(&temporary, Open::Truncate)?;
         file.write_all_at(content, 0)?;
         file.sync_all()?;
         drop(file);
-        self.rename(&temporary, path)?;
-        self.sync_dir(parent_of(path))
+        self.rename(&temporary, path)
+    }
+
+    /// Writes what is to replace a small file, beside it and not durable yet.
+    pub fn draft(&self, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+        self.open(temporary_of(path.as_ref()), Open::Truncate)?.write_all_at(content, 0)
+    }
+
+    /// Puts what [`Disk::draft`] has written, and what has become durable since, into its place.
+    pub fn adopt(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        self.rename(temporary_of(path), path)
+    }
+
+    /// Makes everything durable that is in the file system of a directory, whoever wrote it: one long wait instead of
+    /// thousands.
+    pub fn sync_file_system(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        match &self.kind {
+            DiskKind::Real => real::sync_file_system(path.as_ref()),
+            DiskKind::Simulated(disk) => disk.sync_file_system(path.as_ref()),
+        }
     }
 
     /// Renames a file or directory, replacing a file of the new name.
@@ -410,6 +434,12 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     let lacking = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno))
         || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY_SUFFIX);
+    PathBuf::from(temporary)
 }
 
 /// The directory that names `path`; `.` for a bare name.

@@ -64,7 +64,7 @@ pub enum Then {
 #[derive(Debug, Clone)]
 pub struct Response {
     /// What to send, in order; nothing at all is allowed.
-    pub pieces: SmallVec<[Piece; 2]>,
+    pub pieces: SmallVec<[Piece; 3]>,
     /// What becomes of the connection.
     pub then: Then,
 }

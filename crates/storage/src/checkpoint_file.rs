@@ -87,7 +87,7 @@ pub fn write_entries(
     disk.write_atomically(path, format_entries(count, entries).as_bytes())
 }
 
-fn format_entries(count: usize, entries: impl Iterator<Item = impl Display>) -> String {
+pub(crate) fn format_entries(count: usize, entries: impl Iterator<Item = impl Display>) -> String {
     let mut text = format!("{VERSION}\n{count}\n");
     for entry in entries {
         // Writing to a string does not fail.

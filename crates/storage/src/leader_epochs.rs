@@ -8,7 +8,7 @@ use std::path::Path;
 use ottla_base::{LeaderEpoch, Offset};
 use ottla_host::Disk;
 
-use crate::checkpoint_file::{fields_of, read_entries, write_entries};
+use crate::checkpoint_file::{fields_of, format_entries, read_entries, write_entries};
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +74,11 @@ impl LeaderEpochs {
     /// Writes the checkpoint, durably and whole.
     pub fn write(&self, disk: &Disk, path: &Path) -> io::Result<()> {
         write_entries(disk, path, self.entries.len(), self.entries.iter())
+    }
+
+    /// The content of the file.
+    pub(crate) fn format(&self) -> String {
+        format_entries(self.entries.len(), self.entries.iter())
     }
 
     /// The epochs, the oldest first.

@@ -11,7 +11,7 @@ mod answer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_base::{ErrorCode, FastMap, Moment, Offset, Str, Uuid};
+use ottla_base::{ErrorCode, Moment, Offset, Str, Uuid};
 use ottla_net::{Answer, Response};
 use ottla_storage::{FirstBatch, Listener, ReadLimit, ReadRequest};
 use ottla_wire::messages::fetch_request::FetchRequest;
@@ -61,7 +61,7 @@ pub fn fetch(broker: &Arc<Broker>, call: Call, request: FetchRequest) -> Answer 
         Ok(opened) => opened,
         Err(code) => return answer::refused(&call, code).into(),
     };
-    let mut fetching = Fetching { broker: broker.clone(), call, terms, opened };
+    let fetching = Fetching { broker: broker.clone(), call, terms, opened };
     let plan = fetching.plan();
     match fetching.read_warm(&plan) {
         Some(read) if read.is_enough(&terms) => fetching.respond(read).into(),
@@ -135,14 +135,17 @@ struct Fetching {
 
 impl Fetching {
     /// Looks every partition up once; the reads of a waiting fetch go to the same logs.
-    fn plan(&mut self) -> Vec<Planned> {
+    fn plan(&self) -> Vec<Planned> {
         let by_id = self.call.version >= FIRST_VERSION_WITH_TOPIC_IDS;
-        let (broker, replica_id) = (self.broker.clone(), self.terms.replica_id);
-        let mut resolved: FastMap<(Uuid, Str), ResolvedTopic> = FastMap::default();
-        let plan = self.opened.session().wanted().map(|(key, wanted)| {
-            let topic = resolved
-                .entry((key.topic_id, key.topic.clone()))
-                .or_insert_with(|| broker.resolve_topic(by_id, &key.topic, key.topic_id));
+        let (broker, replica_id) = (&self.broker, self.terms.replica_id);
+        // The partitions of a topic mostly come together.
+        let mut resolved: Option<(Uuid, Str, ResolvedTopic)> = None;
+        let plan = self.opened.wanted().map(|(key, wanted)| {
+            let known = resolved.take().filter(|it| it.0 == key.topic_id && it.1 == key.topic);
+            let (.., topic) = resolved.insert(known.unwrap_or_else(|| {
+                let topic = broker.resolve_topic(by_id, &key.topic, key.topic_id);
+                (key.topic_id, key.topic.clone(), topic)
+            }));
             let partition = topic.clone().and_then(|(id, _, count)| {
                 if !(0..count).contains(&key.index) {
                     return Err(ErrorCode::UnknownTopicOrPartition);

@@ -47,9 +47,13 @@ pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Ans
             let outcome = append(broker, &call, &resolved, data, acknowledgement, now);
             let answer = match outcome {
                 Ok((partition, appended, log_append_time)) => {
-                    if appended.flush_first || acknowledgement == Acknowledgement::AllInSync {
-                        let place = (response.responses.len(), answers.len());
-                        Wait::note(&mut waits, place, partition, &appended);
+                    let place = (response.responses.len(), answers.len());
+                    let end = appended.end;
+                    let wait = Wait { place, partition, end, flush_first: appended.flush_first };
+                    // The only replica in sync has it already.
+                    let asks = appended.flush_first || acknowledgement == Acknowledgement::AllInSync;
+                    if asks && !wait.is_over() {
+                        waits.push(wait);
                     }
                     appended_answer(index, &appended, log_append_time)
                 }
@@ -72,7 +76,6 @@ pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Ans
         // A producer that wants no answer learns of a refusal by losing its connection.
         return if failed { Response::close().into() } else { Response::nothing().into() };
     }
-    waits.retain(|it| !it.is_over());
     if waits.is_empty() {
         return call.respond(&response).into();
     }
@@ -169,10 +172,6 @@ struct Wait {
 }
 
 impl Wait {
-    fn note(waits: &mut Vec<Wait>, place: (usize, usize), partition: Arc<Partition>, appended: &Appended) {
-        waits.push(Wait { place, partition, end: appended.end, flush_first: appended.flush_first });
-    }
-
     fn is_over(&self) -> bool {
         !self.flush_first && self.partition.log().view().high_watermark >= self.end
     }

@@ -67,27 +67,23 @@ impl SessionCache {
             if request.session_id != NO_SESSION {
                 self.inner.lock().sessions.remove(&request.session_id);
             }
+            if request.session_epoch == FINAL_EPOCH {
+                return Ok(Opened::once(request.wanted, now));
+            }
             let mut session = Session::new(request.uses_topic_ids);
             request.wanted.into_iter().for_each(|(key, wanted)| session.want(key, wanted));
-            let kind = match request.session_epoch {
-                FINAL_EPOCH => Kind::Sessionless,
-                _ => Kind::Full { privileged: request.privileged },
-            };
-            return Ok(Opened { session, kind, opened_at: now });
+            let kind = Kind::Full { privileged: request.privileged };
+            return Ok(Opened { session: Some(session), once: Vec::new(), kind, opened_at: now });
         }
         let (mut session, kind) = self.take(&request)?;
         request.forgotten.iter().for_each(|key| session.forget(key));
         request.wanted.into_iter().for_each(|(key, wanted)| session.want(key, wanted));
         if session.is_empty() {
             self.inner.lock().sessions.remove(&session.id);
-            return Ok(Opened {
-                session: Session::new(request.uses_topic_ids),
-                kind: Kind::Sessionless,
-                opened_at: now,
-            });
+            return Ok(Opened::once(Vec::new(), now));
         }
         session.epoch = epoch_after(session.epoch);
-        Ok(Opened { session, kind, opened_at: now })
+        Ok(Opened { session: Some(session), once: Vec::new(), kind, opened_at: now })
     }
 
     fn take(&self, request: &SessionRequest) -> Result<(Session, Kind), ErrorCode> {
@@ -110,7 +106,8 @@ impl SessionCache {
     ///
     /// `fresh_id` draws a random positive id.
     pub fn close(&self, opened: Opened, mut fresh_id: impl FnMut() -> i32) -> i32 {
-        let Opened { mut session, kind, opened_at } = opened;
+        let Opened { session, kind, opened_at, .. } = opened;
+        let Some(mut session) = session else { return NO_SESSION };
         let mut inner = self.inner.lock();
         match kind {
             Kind::Sessionless => NO_SESSION,

@@ -185,7 +185,10 @@ pub struct SessionRequest {
 
 /// The session that a request reads through, taken out of the cache while the request runs.
 pub struct Opened {
-    session: Session,
+    /// Absent where the answer leaves no session.
+    session: Option<Session>,
+    /// What is wanted just this once, without repeats.
+    once: Vec<(PartitionKey, Wanted)>,
     kind: Kind,
     opened_at: Moment,
 }
@@ -201,21 +204,29 @@ enum Kind {
 }
 
 impl Opened {
-    /// The session.
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.session
+    /// A request that reads through no session.
+    fn once(wanted: Vec<(PartitionKey, Wanted)>, opened_at: Moment) -> Opened {
+        Opened { session: None, once: without_repeats(wanted), kind: Kind::Sessionless, opened_at }
+    }
+
+    /// What the reader wants, in reading order.
+    pub fn wanted(&self) -> impl Iterator<Item = (&PartitionKey, &Wanted)> {
+        let once = self.once.iter().map(|(key, wanted)| (key, wanted));
+        self.session.iter().flat_map(Session::wanted).chain(once)
     }
 
     /// Notes what the answer says of a partition; whether it must be in it. A partition that gave records to an
     /// incremental answer goes to the end of the reading order, so that none starves; a full answer leaves the
     /// order as the reader wrote it.
     pub fn answer(&mut self, key: &PartitionKey, answered: Answered) -> bool {
-        let told = self.session.answer(key, answered);
-        if !self.is_incremental() {
+        let is_incremental = self.is_incremental();
+        let Some(session) = &mut self.session else { return true };
+        let told = session.answer(key, answered);
+        if !is_incremental {
             return true;
         }
         if answered.records_len > 0 {
-            self.session.go_to_end(key);
+            session.go_to_end(key);
         }
         told
     }
@@ -224,4 +235,29 @@ impl Opened {
     pub fn is_incremental(&self) -> bool {
         matches!(self.kind, Kind::Incremental { .. })
     }
+}
+
+/// More partitions than this are not compared with each other one by one.
+const COMPARED_MAX: usize = 16;
+
+/// A partition that is named again is wanted as it was named last, in its first place.
+fn without_repeats(wanted: Vec<(PartitionKey, Wanted)>) -> Vec<(PartitionKey, Wanted)> {
+    let mut places: FastMap<PartitionKey, usize> = FastMap::default();
+    let is_large = wanted.len() > COMPARED_MAX;
+    let mut kept: Vec<(PartitionKey, Wanted)> = Vec::with_capacity(wanted.len());
+    for (key, want) in wanted {
+        let place = match is_large {
+            true => places.get(&key).copied(),
+            false => kept.iter().position(|it| it.0 == key),
+        };
+        if let Some(place) = place {
+            kept[place].1 = want;
+            continue;
+        }
+        if is_large {
+            places.insert(key.clone(), kept.len());
+        }
+        kept.push((key, want));
+    }
+    kept
 }

@@ -56,7 +56,7 @@ fn answer(opened: &mut Opened, index: i32, records_len: usize, high_watermark: i
 }
 
 fn order(opened: &mut Opened) -> Vec<i32> {
-    opened.session().wanted().map(|it| it.0.index).collect()
+    opened.wanted().map(|it| it.0.index).collect()
 }
 
 #[test]
@@ -165,4 +165,19 @@ fn a_full_cache_evicts_the_stale_and_prefers_followers() {
 fn epochs_wrap_to_one() {
     assert_eq!(super::cache::epoch_after(i32::MAX), 1);
     assert_eq!(super::cache::epoch_after(0), 1);
+}
+
+#[test]
+fn a_partition_that_is_named_twice_is_read_once() {
+    for count in [3, 40] {
+        let mut indexes: Vec<i32> = (0..count).collect();
+        indexes.push(1);
+        for epoch in [0, -1] {
+            let mut asked = request(NO_SESSION, epoch, &indexes);
+            asked.wanted.last_mut().unwrap().1.fetch_offset = 7;
+            let mut opened = cache(1).open(asked).unwrap();
+            assert_eq!(order(&mut opened), (0..count).collect::<Vec<_>>());
+            assert_eq!(opened.wanted().nth(1).unwrap().1.fetch_offset, 7);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ottla_base::ErrorCode;
+use ottla_host::Disk;
 use ottla_storage::TopicPartition;
 use ottla_wire::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
@@ -139,21 +140,22 @@ fn a_directory_that_fails_takes_its_partitions_offline_and_no_others() {
 }
 
 /// Puts a directory where a file was, so that using it is an I/O error; gives the file's content.
-fn spoil(path: &Path) -> Vec<u8> {
-    let content = std::fs::read(path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    std::fs::create_dir(path).unwrap();
+fn spoil(disk: &Disk, path: &Path) -> Vec<u8> {
+    let content = disk.read(path, 1 << 20).unwrap();
+    disk.remove_file(path).unwrap();
+    disk.create_dir_all(path).unwrap();
     content
 }
 
-fn mend(path: &Path, content: &[u8]) {
-    std::fs::remove_dir(path).unwrap();
-    std::fs::write(path, content).unwrap();
+fn mend(disk: &Disk, path: &Path, content: &[u8]) {
+    disk.remove_dir_all(path).unwrap();
+    disk.write_atomically(path, content).unwrap();
 }
 
 #[test]
 fn directories_that_cannot_be_used_do_not_keep_the_others_from_serving() {
-    let mut node = Node::with_log_dirs(3, &["min.insync.replicas=1"]);
+    let mut node = Node::with_log_dirs(3, &[]);
+    let disk = node.host.disk();
     node.create_topic("t", 3, &[]);
     let errors = |node: &Node| -> Vec<ErrorCode> {
         let answer = node.ask(5, &DescribeLogDirsRequest { topics: None, ..Default::default() });
@@ -165,27 +167,27 @@ fn directories_that_cannot_be_used_do_not_keep_the_others_from_serving() {
     assert_eq!(errors(&node), [ErrorCode::None; 3]);
     node.stop();
     let (meta, lock) = (node.log_dir(1).join("meta.properties"), node.log_dir(2).join(".lock"));
-    let (meta_content, lock_content) = (spoil(&meta), spoil(&lock));
+    let (meta_content, lock_content) = (spoil(&disk, &meta), spoil(&disk, &lock));
     node.resume();
     assert_eq!(errors(&node), [ErrorCode::None, ErrorCode::KafkaStorageError, ErrorCode::KafkaStorageError]);
     assert!(node.metrics().contains("offlinelogdirectorycount 2"));
     node.create_topic("u", 3, &[]);
     assert_eq!(node.produce("u", batch(&["a"])).error_code, 0);
     node.stop();
-    mend(&meta, &meta_content);
-    mend(&lock, &lock_content);
+    mend(&disk, &meta, &meta_content);
+    mend(&disk, &lock, &lock_content);
     node.resume();
     assert_eq!(errors(&node), [ErrorCode::None; 3]);
     node.stop();
     // Without metadata there is nothing to serve, and a directory that was never formatted is a mistake.
     let meta = node.log_dir(0).join("meta.properties");
-    let content = spoil(&meta);
+    let content = spoil(&disk, &meta);
     assert!(node.refusal().contains("d0"), "{}", node.refusal());
-    mend(&meta, &content);
-    std::fs::remove_file(node.log_dir(1).join("meta.properties")).unwrap();
+    mend(&disk, &meta, &content);
+    disk.remove_file(node.log_dir(1).join("meta.properties")).unwrap();
     assert!(node.refusal().contains("not formatted"), "{}", node.refusal());
-    std::fs::write(node.log_dir(1).join("meta.properties"), meta_content).unwrap();
-    std::fs::create_dir(node.log_dir(1).join("__cluster_metadata-0")).unwrap();
+    disk.write_atomically(node.log_dir(1).join("meta.properties"), &meta_content).unwrap();
+    disk.create_dir_all(node.log_dir(1).join("__cluster_metadata-0")).unwrap();
     assert!(node.refusal().contains("metadata log"), "{}", node.refusal());
 }
 
@@ -194,10 +196,11 @@ fn a_directory_without_an_id_gets_one_that_stays() {
     let mut node = Node::with_log_dirs(2, &[]);
     node.stop();
     let path = node.log_dir(1).join("meta.properties");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let disk = node.host.disk();
+    let text = String::from_utf8(disk.read(&path, 1 << 20).unwrap()).unwrap();
     let without: Vec<&str> = text.lines().filter(|it| !it.starts_with("directory.id")).collect();
     assert_eq!(without.len() + 1, text.lines().count());
-    std::fs::write(&path, without.join("\n")).unwrap();
+    disk.write_atomically(&path, without.join("\n").as_bytes()).unwrap();
     node.resume();
     let ids = node.running().broker().online_directories();
     assert!(ids.len() == 2 && !ids[1].is_zero());

@@ -123,6 +123,10 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
+pub(super) fn sync_file_system(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(fs::File::open(path)?)?)
+}
+
 pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }

@@ -245,6 +245,23 @@ impl SimulatedDisk {
         Ok(())
     }
 
+    /// One disk is one file system.
+    pub(super) fn sync_file_system(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.begin(Operation::Sync, path)?;
+        for inode in state.inodes.values_mut() {
+            if let Inode::File(content) = inode {
+                content.sync();
+            }
+        }
+        for change in std::mem::take(&mut state.unsynced_names) {
+            change.make_durable(&mut state.inodes);
+        }
+        state.forget_unreachable();
+        Ok(())
+    }
+
     pub(super) fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         let state = &mut *state;

@@ -127,7 +127,9 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the topic's id into the log's directory. It becomes durable soon, and before any record does.
+    /// Writes the topic's id into the log's directory. It becomes durable soon, and before any record does. The name of
+    /// the log's directory becomes durable with the first record, as in Kafka: a log without records is soon made
+    /// again.
     pub(crate) fn draft_topic_id(self: &Arc<Self>, topic_id: Uuid) -> Result<(), StorageError> {
         let path = self.files.path();
         self.files.result(&path, draft_topic_id(&self.files.disk(), &path, topic_id))?;
@@ -137,7 +139,7 @@ impl Log {
         // A failure takes the directory offline, which is where it is told.
         drop(self.files.host.blocking(move || {
             let _syncing = log.flush.syncing.lock();
-            log.sync_names()
+            log.sync_own_names()
         }));
         Ok(())
     }
@@ -145,6 +147,11 @@ impl Log {
     /// Makes durable which files there are, and whose.
     pub(super) fn sync_names(&self) -> Result<(), StorageError> {
         self.files.directory.sync_names(&self.files.disk())?;
+        self.sync_own_names()
+    }
+
+    /// The same for the log's own directory alone.
+    fn sync_own_names(&self) -> Result<(), StorageError> {
         if self.flush.topic_id_drafted.swap(false, Ordering::AcqRel) {
             let path = self.files.path().join(PARTITION_METADATA_FILE);
             let synced = self.files.disk().open(&path, Open::Write).and_then(|file| file.sync_data());
@@ -161,17 +168,20 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the leader epochs if the file does not have those of the records.
+    /// Writes the leader epochs if the file does not have those of the records. [`Log::sync_names`] makes the new file
+    /// take the place of the old one for good.
     fn write_epochs(&self) -> Result<(), StorageError> {
-        let epochs = {
-            let mut appender = self.appender.lock();
-            if !std::mem::take(&mut appender.epochs_changed) {
-                return Ok(());
-            }
-            appender.epochs.clone()
-        };
+        let Some(content) = self.changed_epochs() else { return Ok(()) };
         let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
-        self.files.synced(&path, epochs.write(&self.files.disk(), &path))
+        self.files.synced(&path, self.files.disk().replace(&path, content.as_bytes()))?;
+        self.flush.names_changed();
+        Ok(())
+    }
+
+    /// What the file of the leader epochs is to say, if it does not.
+    fn changed_epochs(&self) -> Option<String> {
+        let mut appender = self.appender.lock();
+        std::mem::take(&mut appender.epochs_changed).then(|| appender.epochs.format())
     }
 
     /// Whether [`Log::close_cleanly`] has anything to write.
@@ -184,23 +194,73 @@ impl Log {
     /// and a snapshot says which producers there are. A log that was not used costs nothing. Blocks.
     pub fn close_cleanly(&self) -> Result<(), StorageError> {
         if self.needs_closing() {
-            self.flush_now()?;
             let _syncing = self.flush.syncing.lock();
-            let mut guard = self.appender.lock();
-            let appender = &mut *guard;
-            let active = appender.tail.active().clone();
+            let (view, snapshot) = self.write_last()?;
+            self.flush.names_changed();
+            self.sync_segments(&view, view.end)?;
+            let active = &view.segments[view.segments.len() - 1];
             if active.len() > 0 {
-                active.seal(&self.files)?;
                 active.flush_indexes(&self.files, Sync::Yes)?;
             }
-            let taken = appender.snapshots.take(&appender.producers, SnapshotSync::Now);
-            self.files.synced(&self.files.path(), taken)?;
-            drop(guard);
+            if let Some(offset) = snapshot {
+                let path = self.files.path_of(FileName::live(offset, SegmentFile::Snapshot));
+                self.files.synced(&path, SnapshotFiles::sync(&self.files.disk(), &path))?;
+            }
             self.write_epochs()?;
-            let path = self.files.path();
-            self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;
+            self.sync_names()?;
         }
         self.close();
         Ok(())
     }
+
+    /// The first part of [`Log::close_cleanly`] for one of many logs: everything is written. Then the file system is
+    /// synced, [`Log::finish_close`] called, and the file system synced once more. Blocks.
+    pub(crate) fn prepare_close(&self) -> Result<Prepared, StorageError> {
+        let _syncing = self.flush.syncing.lock();
+        self.check()?;
+        let (view, _) = self.write_last()?;
+        let first = floor(&view.segments, self.recovery_point()).unwrap_or(0);
+        for segment in &view.segments[first..view.segments.len() - 1] {
+            segment.flush_indexes(&self.files, Sync::No)?;
+        }
+        let epochs = self.changed_epochs();
+        if let Some(content) = &epochs {
+            let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
+            self.files.result(&path, self.files.disk().draft(&path, content.as_bytes()))?;
+        }
+        Ok(Prepared { end: view.end, has_epochs: epochs.is_some() })
+    }
+
+    /// The second part.
+    pub(crate) fn finish_close(&self, prepared: Prepared) -> Result<(), StorageError> {
+        self.check()?;
+        if prepared.has_epochs {
+            let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
+            self.files.result(&path, self.files.disk().adopt(&path))?;
+        }
+        self.recovery_point.fetch_max(prepared.end.get(), Ordering::AcqRel);
+        self.close();
+        Ok(())
+    }
+
+    /// Writes what is only in memory: indexes, and a snapshot of the producers, whose offset it gives.
+    fn write_last(&self) -> Result<(View, Option<Offset>), StorageError> {
+        let mut guard = self.appender.lock();
+        let appender = &mut *guard;
+        let active = appender.tail.active().clone();
+        if active.len() > 0 {
+            active.seal(&self.files)?;
+            active.flush_indexes(&self.files, Sync::No)?;
+        }
+        let taken = appender.snapshots.take(&appender.producers, SnapshotSync::Later);
+        let snapshot = self.files.result(&self.files.path(), taken)?;
+        Ok((appender.view(), snapshot))
+    }
+}
+
+/// A log that is written and waits for its file system to be synced.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    end: Offset,
+    has_epochs: bool,
 }

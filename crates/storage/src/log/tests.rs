@@ -115,8 +115,7 @@ fn readers_that_go_on_where_they_were_cost_few_looks_at_the_disk() {
     };
     let first = round(false);
     let again = round(true);
-    println!("looks at the disk per read: {first:.2} with checksums, {again:.2} after that");
-    assert!(again < 3.0, "{again} looks per read");
+    assert!(first < 5.0 && again < 3.0, "looks per read: {first} with checksums, {again} after that");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_base::{BrokerEpoch, Moment, Offset};
+use ottla_host::Host;
 
 use super::{LogDirectory, LogSet};
 use crate::checkpoint_file::{
@@ -14,6 +15,7 @@ use crate::checkpoint_file::{
 use crate::clean_shutdown::write_clean_shutdown;
 use crate::error::StorageError;
 use crate::file_names::TopicPartition;
+use crate::files::Directory;
 use crate::log::Log;
 
 /// Something that is done now and then.
@@ -49,6 +51,9 @@ impl Checkpoint {
 
 /// How often files are looked for that may be removed.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
+/// As many logs of a directory are closed with two syncs of the whole file system. For fewer it is not worth waiting
+/// for what other programs have written there.
+const CLOSING_TOGETHER_MIN: usize = 64;
 /// How many logs are closed at a time in each log directory.
 const CLOSING_THREADS_PER_DIRECTORY: usize = 4;
 
@@ -241,10 +246,14 @@ impl LogSet {
             for log in unused {
                 log.close();
             }
-            let share = used.len().div_ceil(CLOSING_THREADS_PER_DIRECTORY).max(1);
+            let share = match used.len() >= CLOSING_TOGETHER_MIN {
+                true => used.len(),
+                false => used.len().div_ceil(CLOSING_THREADS_PER_DIRECTORY).max(1),
+            };
             for part in used.chunks(share) {
+                let (host, directory) = (self.host.clone(), directory.directory.clone());
                 let part = part.to_vec();
-                working.push(self.host.blocking(move || close_all(&part)));
+                working.push(self.host.blocking(move || close_part(&host, &directory, &part)));
             }
         }
         for work in working {
@@ -270,14 +279,40 @@ impl LogSet {
     }
 }
 
-fn close_all(logs: &[Arc<Log>]) {
-    for log in logs {
-        match log.close_cleanly() {
-            Ok(()) | Err(StorageError::Offline { .. } | StorageError::Closed) => {}
-            // Its directory must not be taken for cleanly closed.
-            Err(error) => {
-                log.directory().fail_for_good(&log.path(), &io::Error::other(error.to_string()));
-            }
+/// Closes logs of a directory: one by one, or many with two syncs of the file system, where each would need half a
+/// dozen of its own.
+fn close_part(host: &Host, directory: &Arc<Directory>, logs: &[Arc<Log>]) {
+    if logs.len() < CLOSING_TOGETHER_MIN {
+        for log in logs {
+            closed(log, log.close_cleanly());
+        }
+        return;
+    }
+    let sync = || {
+        let synced = host.disk().sync_file_system(directory.path());
+        synced.map_err(|error| directory.fail_for_good(directory.path(), &error))
+    };
+    let prepared: Vec<_> = logs.iter().map(|log| closed(log, log.prepare_close())).collect();
+    if sync().is_err() {
+        return;
+    }
+    for (log, prepared) in logs.iter().zip(prepared) {
+        if let Some(prepared) = prepared {
+            closed(log, log.finish_close(prepared));
+        }
+    }
+    // What that has renamed. A failure was told, and keeps the directory from being taken for cleanly closed.
+    let _ = sync();
+}
+
+/// What came of closing a log, if it came to its end. Its directory must not be taken for cleanly closed otherwise.
+fn closed<T>(log: &Log, result: Result<T, StorageError>) -> Option<T> {
+    match result {
+        Ok(done) => Some(done),
+        Err(StorageError::Offline { .. } | StorageError::Closed) => None,
+        Err(error) => {
+            log.directory().fail_for_good(&log.path(), &io::Error::other(error.to_string()));
+            None
         }
     }
 }

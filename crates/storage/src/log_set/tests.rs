@@ -165,3 +165,52 @@ async fn a_damaged_log_is_unavailable_and_stays_so() {
         set.stop(BrokerEpoch(1)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_logs_are_closed_with_few_syncs_and_lose_nothing() {
+    for crash in [false, true] {
+        let host = Host::simulated(5);
+        let (set, _) = open(&host, 1).await;
+        for partition in 0..100 {
+            let log = make(&set, partition);
+            for number in 0..8 {
+                append(&log, TIME + number, &[b"a", &[7; 200]]);
+            }
+        }
+        let syncs = |set: &LogSet| set.host.simulation().unwrap().disk().operations();
+        let before = syncs(&set);
+        set.stop(BrokerEpoch(42)).await;
+        assert!(syncs(&set) - before < 100 * 20, "{} operations", syncs(&set) - before);
+        drop(set);
+        if crash {
+            host.simulation().unwrap().disk().crash();
+        }
+        let (set, found) = open(&host, 1).await;
+        assert_eq!((found.last_broker_epoch, found.logs.len()), (Some(BrokerEpoch(42)), 100));
+        for it in &found.logs {
+            assert_eq!(it.topic_id, Some(TOPIC));
+            assert_eq!(it.log.recovery_point(), Offset(16));
+            assert_eq!(read_all(&it.log, Offset(0), 100).len(), 16);
+            assert_eq!(it.log.latest_epoch(), Some(crate::test_fixture::OPTIONS.leader_epoch));
+        }
+        drop(set);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_fails_at_the_end_of_many_logs_is_no_clean_stop() {
+    let host = Host::simulated(6);
+    let (set, _) = open(&host, 1).await;
+    for partition in 0..70 {
+        append(&make(&set, partition), TIME, &[b"a"]);
+    }
+    let on = Box::new(|path: &std::path::Path| path == std::path::Path::new("/data0"));
+    let (after, times, failure) = (0, 1, Failure::InputOutput);
+    let fault = Fault { operation: Operation::Sync, on, after, times, failure };
+    host.simulation().unwrap().disk().inject(fault);
+    set.stop(BrokerEpoch(42)).await;
+    assert!(set.directories()[0].failure.is_some());
+    drop(set);
+    let (_, found) = open(&host, 1).await;
+    assert_eq!((found.last_broker_epoch, found.logs.len()), (None, 70));
+}
