@@ -8,6 +8,8 @@
 //! | `admin` | typed calls that look and change |
 //! | `producer` | records into batches, batches to leaders, in order and once |
 //! | `fetcher` | records out of assigned partitions |
+//! | `coordinator` | the broker that keeps a group's or a transaction's state |
+//! | `consumer` | a member of a group: its share of partitions, and its place in them |
 //!
 //! Invariants: every public call has one deadline and ends by it; dropping a future loses nothing that was accepted
 //! before; a record handed to the producer is reported exactly once, as delivered or as failed; memory is
@@ -17,18 +19,27 @@
 
 pub mod admin;
 mod cluster;
+mod consumer;
+mod coordinator;
 mod error;
 #[cfg(test)]
 mod fake_broker;
 mod fetcher;
 mod options;
 mod producer;
+mod topic_ids;
 
 pub use admin::Admin;
 pub use cluster::{
     Broker, Cluster, Deadline, Metadata, PartitionMetadata, Target, TopicMetadata, TopicPartition,
 };
+pub use consumer::{
+    Committed, CommittedOffset, Consumer, GroupMetadata, Leaving, Rebalance, Rebalances, Revocation,
+};
 pub use error::{Error, Refusal};
 pub use fetcher::{ConsumedRecord, Fetched, FetchedBatch, Fetcher, Position};
-pub use options::{ClusterOptions, FetcherOptions, ProducerOptions, parse_assignment, unknown_keys};
+pub use options::{
+    ClusterOptions, ConsumerOptions, FetcherOptions, ProducerOptions, ShareOptions, parse_assignment,
+    unknown_keys,
+};
 pub use producer::{Delivery, Producer, ProducerRecord, RecordMetadata};

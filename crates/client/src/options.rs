@@ -130,6 +130,64 @@ settings! {
     }
 }
 
+settings! {
+    /// How a consumer shares partitions with the other members of its group, and keeps its place.
+    pub struct ConsumerOptions {
+        /// How often positions are committed by themselves.
+        auto_commit_interval_ms: i32 = "auto.commit.interval.ms", "5000", at_least(0), LOW, read_only, honoured();
+        /// Whether positions are committed by themselves.
+        enable_auto_commit: bool = "enable.auto.commit", "true", any(), MEDIUM, read_only, honoured();
+        /// Whether a pattern leaves out topics that the cluster keeps its own state in.
+        exclude_internal_topics: bool = "exclude.internal.topics", "true", any(), MEDIUM, read_only, honoured();
+        /// The group.
+        group_id: Option<String> = "group.id", null, any(), HIGH, read_only, honoured();
+        /// The name of this member, if it comes back as the same after a restart (static membership).
+        group_instance_id: Option<String> = "group.instance.id", null, any(), MEDIUM, read_only, honoured();
+        /// Who shares out partitions: the members (`classic`), or the server (`consumer`).
+        group_protocol: String = "group.protocol", "classic", one_of_any_case(&["CLASSIC", "CONSUMER"]), HIGH,
+            read_only, honoured();
+        /// With `group.protocol=consumer`: which of the server's assignors; none leaves it to the server.
+        group_remote_assignor: Option<String> = "group.remote.assignor", null, any(), MEDIUM, read_only,
+            honoured();
+        /// With `group.protocol=classic`: how often the coordinator hears from this member.
+        heartbeat_interval_ms: i32 = "heartbeat.interval.ms", "3000", at_least(1), HIGH, read_only, honoured();
+        /// How long a member may take between two calls of `poll`; one that takes longer leaves the group.
+        max_poll_interval_ms: i32 = "max.poll.interval.ms", "300000", at_least(1), MEDIUM, read_only, honoured();
+        /// With `group.protocol=classic`: how partitions are shared out, by preference: `range`, `roundrobin`,
+        /// `sticky`, `cooperative-sticky`, or the names of Kafka's classes.
+        partition_assignment_strategy: Vec<String> = "partition.assignment.strategy", "range,cooperative-sticky",
+            list(MayBeEmpty), MEDIUM, read_only, honoured();
+        /// With `group.protocol=classic`: after how long without a heartbeat a member counts as gone.
+        session_timeout_ms: i32 = "session.timeout.ms", "45000", at_least(1), HIGH, read_only, honoured();
+    }
+}
+
+settings! {
+    /// How a member of a share group takes records and acknowledges them.
+    pub struct ShareOptions {
+        /// Where this client is.
+        client_rack: String = "client.rack", "", any(), LOW, read_only, honoured();
+        /// About how much one answer may have.
+        fetch_max_bytes: i32 = "fetch.max.bytes", "52428800", at_least(0), MEDIUM, read_only, honoured();
+        /// How long a broker waits for `fetch.min.bytes`.
+        fetch_max_wait_ms: i32 = "fetch.max.wait.ms", "500", at_least(0), LOW, read_only, honoured();
+        /// How much a broker waits for before it answers.
+        fetch_min_bytes: i32 = "fetch.min.bytes", "1", at_least(0), HIGH, read_only, honoured();
+        /// The group.
+        group_id: Option<String> = "group.id", null, any(), HIGH, read_only, honoured();
+        /// About how many records an answer may have; a batch is never cut, except with `share.acquire.mode=record_limit`.
+        max_poll_records: i32 = "max.poll.records", "500", at_least(1), MEDIUM, read_only, honoured();
+        /// Whether the records of a poll count as accepted at the next (`implicit`), or each has to be acknowledged
+        /// (`explicit`).
+        share_acknowledgement_mode: String = "share.acknowledgement.mode", "implicit",
+            one_of_any_case(&["IMPLICIT", "EXPLICIT"]), MEDIUM, read_only, honoured();
+        /// Whether an answer has whole batches (`batch_optimized`) or no more than `max.poll.records`
+        /// (`record_limit`).
+        share_acquire_mode: String = "share.acquire.mode", "batch_optimized",
+            one_of_any_case(&["BATCH_OPTIMIZED", "RECORD_LIMIT"]), MEDIUM, read_only, honoured();
+    }
+}
+
 const GZIP_LEVEL: ottla_base::settings::Check = custom(refuse_gzip_level, "[1,...,9] or -1");
 const OFFSET_RESET: ottla_base::settings::Check =
     custom(refuse_offset_reset, "[latest, earliest, none, by_duration:PnDTnHnMn.nS]");
@@ -149,6 +207,53 @@ impl Default for ProducerOptions {
 impl Default for FetcherOptions {
     fn default() -> Self {
         FetcherOptions::read(&Texts::new()).expect("defaults are accepted")
+    }
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> Self {
+        ConsumerOptions::read(&Texts::new()).expect("defaults are accepted")
+    }
+}
+
+impl Default for ShareOptions {
+    fn default() -> Self {
+        ShareOptions::read(&Texts::new()).expect("defaults are accepted")
+    }
+}
+
+impl ConsumerOptions {
+    /// The default options in a group.
+    pub fn group(id: &str) -> ConsumerOptions {
+        ConsumerOptions { group_id: Some(id.to_owned()), ..ConsumerOptions::default() }
+    }
+
+    /// Whether the server shares out partitions.
+    pub(crate) fn uses_consumer_protocol(&self) -> bool {
+        self.group_protocol.eq_ignore_ascii_case("consumer")
+    }
+
+    /// Refuses options that contradict each other, as Kafka's consumer does.
+    pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
+        if self.group_id.as_ref().is_some_and(String::is_empty) {
+            return Err(InvalidSetting::new(
+                "The configured group.id should not be an empty string or whitespace.",
+            ));
+        }
+        if !self.uses_consumer_protocol() && self.heartbeat_interval_ms >= self.session_timeout_ms {
+            return Err(InvalidSetting::new("Heartbeat must be set lower than the session timeout"));
+        }
+        if self.partition_assignment_strategy.is_empty() && !self.uses_consumer_protocol() {
+            return Err(InvalidSetting::new("partition.assignment.strategy must not be empty"));
+        }
+        Ok(())
+    }
+}
+
+impl ShareOptions {
+    /// The default options in a group.
+    pub fn group(id: &str) -> ShareOptions {
+        ShareOptions { group_id: Some(id.to_owned()), ..ShareOptions::default() }
     }
 }
 

@@ -34,11 +34,11 @@ use tokio::sync::watch;
 pub use self::deadline::Deadline;
 pub use self::metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata, TopicPartition};
 
-pub(crate) use self::connection::NodeConnection;
+pub(crate) use self::connection::{NodeConnection, Slot};
 pub(crate) use self::deadline::Backoff;
 pub(crate) use self::leaders::{AskedPartition, LeaderAnswers, LeaderQuestion, ToldPartition, by_topic};
 
-use self::connection::{Address, ConnectRules, Identity, Slot};
+use self::connection::{Address, ConnectRules, Identity};
 use crate::error::{Error, refused};
 use crate::options::ClusterOptions;
 
@@ -250,6 +250,38 @@ impl Cluster {
             Error::Unreachable(format!("the cluster has no broker {id}, or it is not running").into())
         })?;
         self.connect_to(&slot, Some(id)).await
+    }
+
+    /// A connection to a broker that nobody shares: what waits there, for other members of a group say, holds up no
+    /// data. `place` is where it is kept.
+    pub(crate) async fn own_connection(
+        &self,
+        id: NodeId,
+        place: &Mutex<Option<(NodeId, Arc<Slot>)>>,
+        deadline: Deadline,
+    ) -> Result<NodeConnection, Error> {
+        if !self.metadata().brokers.contains_key(&id) {
+            self.refresh(deadline).await?;
+        }
+        let metadata = self.metadata();
+        let Some(broker) = metadata.brokers.get(&id) else {
+            return Err(Error::Unreachable(
+                format!("the cluster has no broker {id}, or it is not running").into(),
+            ));
+        };
+        let address = address_of(broker);
+        let slot = {
+            let mut place = place.lock();
+            match &*place {
+                Some((known, slot)) if *known == id && slot.address == address => slot.clone(),
+                _ => {
+                    let slot = Arc::new(Slot::new(address, &self.inner.rules));
+                    *place = Some((id, slot.clone()));
+                    slot
+                }
+            }
+        };
+        self.within(deadline, self.connect_to(&slot, Some(id))).await
     }
 
     /// A connection to a broker if there is one; otherwise one is being made, and [`Cluster::changes`] tells.

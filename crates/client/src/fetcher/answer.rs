@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, LeaderEpoch, NodeId, Offset, Timestamp};
+use ottla_base::{ErrorCode, LeaderEpoch, NodeId, Offset};
 use ottla_net::client::RequestError;
 use ottla_wire::messages::fetch_response::{FetchResponse, PartitionData};
 use ottla_wire::{Message, Reader};
@@ -164,21 +164,12 @@ impl Fetcher {
 
     /// Goes on elsewhere, as `auto.offset.reset` says, or tells that it cannot.
     fn reset(&mut self, partition: &TopicPartition, offset: Offset, code: ErrorCode) {
-        let position = match self.reset {
-            OffsetReset::Earliest => Position::Beginning,
-            OffsetReset::Latest => Position::End,
-            OffsetReset::ByDuration(back) => {
-                let back_ms = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
-                let now_ms = self.cluster.host().wall_clock().0;
-                Position::AtOrAfter(Timestamp(now_ms.saturating_sub(back_ms).max(0)))
-            }
-            OffsetReset::Never => {
-                let message = format!(
-                    "offset {offset} is not in the log of {partition}, and auto.offset.reset=none: assign another"
-                );
-                let refusal = Refusal { code, message: Some(message.into()) };
-                return self.errors.push_back(Error::Refused(refusal));
-            }
+        let Some(position) = self.start() else {
+            let message = format!(
+                "offset {offset} is not in the log of {partition}, and auto.offset.reset=none: assign another"
+            );
+            let refusal = Refusal { code, message: Some(message.into()) };
+            return self.errors.push_back(Error::Refused(refusal));
         };
         tracing::info!(%partition, %offset, ?position, "the position is not in the log and is reset");
         if let Some(assigned) = self.partitions.get_mut(partition) {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ottla_base::{Moment, NodeId, Offset, Uuid};
+use ottla_base::{LeaderEpoch, Moment, NodeId, Offset, Uuid};
 use ottla_net::client::Reply;
 use ottla_wire::messages::fetch_request::FetchRequest;
 use ottla_wire::{ApiKey, Message, Reader};
@@ -123,6 +123,28 @@ impl Fetcher {
                 self.partitions.insert(partition, Assigned::new(position, backoff));
             }
         }
+    }
+
+    /// Fetches a partition from an offset on whose record before it was written in an epoch: the log is checked to
+    /// be the same still.
+    pub fn assign_at(&mut self, partition: TopicPartition, offset: Offset, epoch: Option<LeaderEpoch>) {
+        self.assign(partition.clone(), Position::Offset(offset));
+        if let Some(assigned) = self.partitions.get_mut(&partition) {
+            assigned.offset_epoch = epoch;
+        }
+    }
+
+    /// Where a partition without a position begins, as `auto.offset.reset` says; `None` if it says that it cannot.
+    pub fn start(&self) -> Option<Position> {
+        self.reset.position(self.cluster.host())
+    }
+
+    /// The leader epoch of the record before [`Fetcher::position`], if it is known.
+    pub fn position_epoch(&self, partition: &TopicPartition) -> Option<LeaderEpoch> {
+        if self.ready.iter().any(|it| it.partition == *partition) {
+            return None;
+        }
+        self.partitions.get(partition)?.offset_epoch
     }
 
     /// Fetches a partition no more.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset, Timestamp};
+use ottla_host::Host;
 use ottla_wire::Message;
 use ottla_wire::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
@@ -16,6 +17,7 @@ use crate::cluster::{
     ToldPartition, TopicPartition, by_topic,
 };
 use crate::error::refused;
+use crate::options::OffsetReset;
 
 /// Where to fetch from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,21 @@ impl Position {
             Position::AtOrAfter(timestamp) => Some(OffsetSpec::AtOrAfter(timestamp)),
             Position::Offset(_) => None,
         }
+    }
+}
+
+impl OffsetReset {
+    /// Where to go on; `None` if that is an error.
+    pub(super) fn position(self, host: &Host) -> Option<Position> {
+        Some(match self {
+            OffsetReset::Earliest => Position::Beginning,
+            OffsetReset::Latest => Position::End,
+            OffsetReset::ByDuration(back) => {
+                let back_ms = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
+                Position::AtOrAfter(Timestamp(host.wall_clock().0.saturating_sub(back_ms).max(0)))
+            }
+            OffsetReset::Never => return None,
+        })
     }
 }
 
