@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    cluster, completions, config, consume, format, log, perf, produce, start, storage, topic,
+    cluster, completions, config, consume, format, group, log, perf, produce, start, storage, topic, txn,
 };
 use crate::logging::LogOptions;
 
@@ -46,6 +46,10 @@ pub(crate) enum Command {
     Produce(produce::ProduceArguments),
     /// Print the records of a topic
     Consume(consume::ConsumeArguments),
+    /// Look at groups of every kind and at how far behind they are; let them go on elsewhere
+    Group(group::GroupArguments),
+    /// Look at transactions, and end those that hang
+    Txn(txn::TxnArguments),
     /// Measure how fast records go in and come out
     Perf(perf::PerfArguments),
     /// Look at a cluster: its brokers, its quorum, its features

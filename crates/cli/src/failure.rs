@@ -54,6 +54,11 @@ impl Failure {
         self
     }
 
+    /// Whether a refusal is among what happened, by the name of its code.
+    pub(crate) fn is_about(&self, code: &str) -> bool {
+        self.message.contains(&format!("({code})"))
+    }
+
     /// What happened.
     #[cfg(test)]
     pub(crate) fn message(&self) -> &str {

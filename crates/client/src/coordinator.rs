@@ -75,7 +75,7 @@ impl Coordinator {
         let id = match known {
             Some(id) => id,
             None => {
-                let id = find(&self.cluster, self.keeper, &self.key, deadline).await?;
+                let id = Box::pin(find(&self.cluster, self.keeper, &self.key, deadline)).await?;
                 *self.found.lock() = Some(id);
                 id
             }
@@ -98,7 +98,9 @@ impl Coordinator {
             let answer = node.call(version, &request(version)).await?;
             Ok((version, answer))
         };
-        let answer = self.cluster.within(deadline, asking).await.inspect_err(|it| self.learn(it))?;
+        // On the heap, for what finds and connects is large.
+        let answer =
+            self.cluster.within(deadline, Box::pin(asking)).await.inspect_err(|it| self.learn(it))?;
         let code = code(&answer.1);
         if code != ErrorCode::None {
             self.learn(&code.into());
@@ -177,7 +179,7 @@ pub(crate) async fn find_until(
 ) -> Result<NodeId, Error> {
     let mut backoff = cluster.retry_backoff();
     loop {
-        let mut last = match cluster.within(deadline, find(cluster, keeper, key, deadline)).await {
+        let mut last = match cluster.within(deadline, Box::pin(find(cluster, keeper, key, deadline))).await {
             Ok(id) => return Ok(id),
             Err(error) if error.is_retriable() && !matches!(error, Error::TimedOut { .. }) => Some(error),
             Err(error) => return Err(error),

@@ -35,6 +35,9 @@ pub enum Error {
     /// The server said no: the code tells why.
     #[error("{0}")]
     Refused(Refusal),
+    /// Another program with the same `transactional.id` or `group.instance.id` has taken over: this one should end.
+    #[error("another took over: {0}")]
+    Fenced(Refusal),
     /// The server is too old, or too new, for what was asked: use another server or another call.
     #[error("{0}")]
     Unsupported(Arc<str>),
@@ -116,19 +119,41 @@ impl Error {
         }
     }
 
+    /// The same, or that another took over, if that is what the refusal means.
+    pub(crate) fn fencing(self) -> Error {
+        match self {
+            Error::Refused(refusal)
+                if matches!(
+                    refusal.code,
+                    ErrorCode::ProducerFenced
+                        | ErrorCode::InvalidProducerEpoch
+                        | ErrorCode::FencedInstanceId
+                        | ErrorCode::UnreleasedInstanceId
+                ) =>
+            {
+                Error::Fenced(refusal)
+            }
+            error => error,
+        }
+    }
+
     /// Whether trying again can help.
     pub fn is_retriable(&self) -> bool {
         match self {
             Error::Unreachable(_) | Error::TimedOut { .. } | Error::Disconnected { .. } => true,
             Error::Refused(refusal) => refusal.is_retriable(),
-            Error::Unsupported(_) | Error::Invalid(_) | Error::Corrupt(_) | Error::Closed(_) => false,
+            Error::Fenced(_)
+            | Error::Unsupported(_)
+            | Error::Invalid(_)
+            | Error::Corrupt(_)
+            | Error::Closed(_) => false,
         }
     }
 
     /// The server's refusal, if it was one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
-            Error::Refused(refusal) => Some(refusal.code),
+            Error::Refused(refusal) | Error::Fenced(refusal) => Some(refusal.code),
             Error::TimedOut { cause: Some(cause), .. } => cause.code(),
             _ => None,
         }

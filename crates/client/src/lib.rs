@@ -40,6 +40,6 @@ pub use error::{Error, Refusal};
 pub use fetcher::{ConsumedRecord, Fetched, FetchedBatch, Fetcher, Position};
 pub use options::{
     ClusterOptions, ConsumerOptions, FetcherOptions, ProducerOptions, ShareOptions, parse_assignment,
-    unknown_keys,
+    parse_duration, unknown_keys,
 };
-pub use producer::{Delivery, Producer, ProducerRecord, RecordMetadata};
+pub use producer::{Delivery, Producer, ProducerRecord, RecordMetadata, Transaction, TransactionalProducer};

@@ -100,6 +100,10 @@ settings! {
         partitioner_ignore_keys: bool = "partitioner.ignore.keys", "false", any(), MEDIUM, read_only, honoured();
         /// How often a batch is tried again.
         retries: i32 = "retries", "2147483647", at_least(0), HIGH, read_only, honoured();
+        /// How long a transaction may be open before its coordinator aborts it.
+        transaction_timeout_ms: i32 = "transaction.timeout.ms", "60000", at_least(1), LOW, read_only, honoured();
+        /// The name under which transactions are made: of several producers with it, the newest fences the others.
+        transactional_id: Option<String> = "transactional.id", null, any(), LOW, read_only, honoured();
     }
 }
 
@@ -289,6 +293,14 @@ impl ProducerOptions {
 
     /// Refuses options that contradict each other, as Kafka's producer does.
     pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
+        if self.transactional_id.as_ref().is_some_and(String::is_empty) {
+            return Err(InvalidSetting::new("String must be non-empty (transactional.id)"));
+        }
+        if self.transactional_id.is_some() && !self.enable_idempotence {
+            return Err(InvalidSetting::new(
+                "Cannot set a transactional.id without also enabling idempotence.",
+            ));
+        }
         if self.enable_idempotence && self.acks_number() != -1 {
             return Err(InvalidSetting::new(
                 "Must set acks to all in order to use the idempotent producer. Otherwise we cannot guarantee \
@@ -365,13 +377,13 @@ impl OffsetReset {
             "earliest" => Some(OffsetReset::Earliest),
             "latest" => Some(OffsetReset::Latest),
             "none" => Some(OffsetReset::Never),
-            _ => parse_iso_duration(text.strip_prefix("by_duration:")?).map(OffsetReset::ByDuration),
+            _ => parse_duration(text.strip_prefix("by_duration:")?).map(OffsetReset::ByDuration),
         }
     }
 }
 
 /// `PnDTnHnMn.nS`, not negative.
-fn parse_iso_duration(text: &str) -> Option<std::time::Duration> {
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
     let text = text.strip_prefix('P')?;
     let (days, time) = match text.split_once('T') {
         Some((days, time)) if !time.is_empty() => (days, time),

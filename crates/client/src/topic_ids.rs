@@ -68,5 +68,5 @@ async fn ask(cluster: &Cluster, ids: &[Uuid], deadline: Deadline) -> Result<Meta
         let version = node.version::<MetadataRequest>(&(FIRST_BY_ID..=MetadataRequest::LAST_VERSION))?;
         node.call(version, &request).await
     };
-    cluster.within(deadline, asking).await
+    cluster.within(deadline, Box::pin(asking)).await
 }

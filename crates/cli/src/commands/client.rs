@@ -105,6 +105,7 @@ pub(crate) fn explain(error: Error) -> Failure {
             Some(advice) => advice,
             None => return failure,
         },
+        Error::Fenced(_) => "end one of the two programs, or give them different names",
         Error::Unsupported(_) | Error::Invalid(_) | Error::Closed(_) => return failure,
     };
     failure.advice(advice)
@@ -125,6 +126,11 @@ fn advice_about(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::GroupAuthorizationFailed
         | ErrorCode::ClusterAuthorizationFailed => "have an administrator grant this user what it needs",
+        ErrorCode::GroupIdNotFound => "`ottla group list` shows the groups",
+        ErrorCode::NonEmptyGroup => "stop its members first; `ottla group members` shows them",
+        ErrorCode::UnknownMemberId => "its members are at work: stop them first",
+        ErrorCode::GroupSubscribedToTopic => "its members read the topic: stop them first",
+        ErrorCode::TransactionalIdNotFound => "`ottla txn list` shows the transactional ids",
         ErrorCode::MessageTooLarge => "send smaller records, or raise max.message.bytes of the topic",
         ErrorCode::NotEnoughReplicas | ErrorCode::NotEnoughReplicasAfterAppend => {
             "`ottla topic describe` shows which replicas are in sync; min.insync.replicas says how many must be"

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod format;
+pub(crate) mod group;
 pub(crate) mod log;
 pub(crate) mod perf;
 pub(crate) mod produce;
@@ -13,6 +14,7 @@ pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod storage;
 pub(crate) mod topic;
+pub(crate) mod txn;
 
 use ottla_broker::loggers::Loggers;
 
@@ -29,6 +31,8 @@ pub(crate) fn run(arguments: Arguments, loggers: Loggers) -> Outcome {
         Command::Config(arguments) => config::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
         Command::Consume(arguments) => consume::run(arguments),
+        Command::Group(arguments) => group::run(arguments),
+        Command::Txn(arguments) => txn::run(arguments),
         Command::Perf(arguments) => perf::run(arguments),
         Command::Cluster(arguments) => cluster::run(arguments),
         Command::Log(command) => log::run(command),

@@ -6,11 +6,17 @@
 //! | `configs` | look at and change settings |
 //! | `partitions` | offsets, deletion of records, producers, elections, reassignments |
 //! | `cluster` | brokers, log directories, the quorum, features |
+//! | `groups` | groups of every kind: list, describe, delete, remove members |
+//! | `group_offsets` | what groups have committed: look, alter, delete |
+//! | `transactions` | list, describe, abort, find those that hang |
 
 mod cluster;
 mod configs;
+mod group_offsets;
+mod groups;
 mod partitions;
 mod topics;
+mod transactions;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -25,6 +31,11 @@ pub use cluster::{
 pub use configs::{
     AlterOperation, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym, ResourceType,
 };
+pub use group_offsets::ShareOffset;
+pub use groups::{
+    GroupDescription, GroupFilter, GroupKind, GroupMember, ListedGroup, MemberToRemove, StreamsMember,
+    StreamsSubtopology, StreamsTopology, Tasks,
+};
 pub use partitions::{
     DescribedProducer, ElectionType, Isolation, ListedOffset, OffsetSpec, OngoingReassignment,
     PartitionOffset,
@@ -32,6 +43,10 @@ pub use partitions::{
 pub(crate) use partitions::{isolation_number, offsets_question};
 pub use topics::{
     CreatedTopic, ListedTopic, NewPartitions, NewTopic, TopicDescription, TopicPartitionDescription,
+};
+
+pub use transactions::{
+    AbortSpec, HangingTransaction, ListedTransaction, TransactionDescription, TransactionFilter,
 };
 
 use crate::cluster::{Cluster, Deadline, Target};

@@ -261,7 +261,7 @@ impl Cluster {
         deadline: Deadline,
     ) -> Result<NodeConnection, Error> {
         if !self.metadata().brokers.contains_key(&id) {
-            self.refresh(deadline).await?;
+            Box::pin(self.refresh(deadline)).await?;
         }
         let metadata = self.metadata();
         let Some(broker) = metadata.brokers.get(&id) else {
@@ -281,6 +281,9 @@ impl Cluster {
                 }
             }
         };
+        if let Some(open) = slot.open() {
+            return Ok(open);
+        }
         self.within(deadline, self.connect_to(&slot, Some(id))).await
     }
 

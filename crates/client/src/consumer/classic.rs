@@ -118,7 +118,7 @@ pub(super) async fn run(context: Context, control: watch::Receiver<Control>, ass
             Ending::Failed(error) => {
                 member.context.group.set_identity(Identity::default());
                 member.context.demand(Demand::LoseAll).await;
-                return member.context.demand(Demand::Fail(error)).await;
+                return member.context.demand(Demand::Fail(error.fencing())).await;
             }
         }
     }
@@ -145,7 +145,7 @@ impl Classic {
         let cooperative = self.assignors.iter().all(|it| it.is_cooperative());
         self.find_topics().await?;
         if !cooperative && !self.owned.is_empty() {
-            let given_up = self.context.clone().hand_over(self.owned.clone(), BTreeSet::new());
+            let given_up = Box::pin(self.context.clone().hand_over(self.owned.clone(), BTreeSet::new()));
             // Whatever the heart says meanwhile, the member joins next.
             let (owned, beat) = self.alongside(given_up).await?;
             self.owned = owned.map_err(Ending::Failed)?;
@@ -203,7 +203,9 @@ impl Classic {
                 let pattern = self.pattern.clone();
                 let mut backoff = context.cluster.retry_backoff();
                 loop {
-                    let found = self.interruptible(matching_topics(context.clone(), pattern.clone())).await?;
+                    let found = self
+                        .interruptible(Box::pin(matching_topics(context.clone(), pattern.clone())))
+                        .await?;
                     match found {
                         Ok(topics) => {
                             self.topics = topics;
@@ -357,7 +359,7 @@ impl Classic {
         self.counts = None;
         let mut assignments = Vec::new();
         if joined.leader == joined.member_id && !joined.skip_assignment {
-            let shared = share_out(context.clone(), assignor, &joined);
+            let shared = Box::pin(share_out(context.clone(), assignor, &joined));
             let (shared, counts) = self.interruptible(shared).await?.map_err(Ending::Failed)?;
             assignments = shared;
             self.counts = Some(counts);
@@ -411,7 +413,7 @@ impl Classic {
             self.context.cluster.want(&partition.topic, self.context.may_create_topics);
         }
         let gives_up = self.owned.iter().any(|it| !assigned.contains(it));
-        let work = self.context.clone().hand_over(self.owned.clone(), assigned);
+        let work = Box::pin(self.context.clone().hand_over(self.owned.clone(), assigned));
         let (owned, beat) = self.alongside(work).await?;
         self.owned = owned.map_err(Ending::Failed)?;
         let again = self.take_loss(beat).await?;
@@ -430,18 +432,30 @@ impl Classic {
         let max_age = millis(self.context.cluster.options().metadata_max_age_ms).min(LOOK_MAX);
         let mut look_at = host.now() + max_age;
         loop {
-            let beat = tokio::select! {
-                biased;
-                it = interruption(&mut self.control, &self.context, self.seen) => match it {
-                    Interruption::Ending(ending) => return Err(ending),
-                    Interruption::Changed => return Ok(()),
-                },
-                beat = self.heart.beat(&self.context) => beat,
-                changed = changes.changed() => {
-                    // A cluster that tells of no more changes is gone, and this task with it.
-                    if changed.is_err() || self.counts_changed() { Beat::Rejoin } else { Beat::Fine }
+            let beat = {
+                let Classic { control, heart, context, counts, seen, .. } = self;
+                let mut beating = pin!(heart.beat(context));
+                loop {
+                    tokio::select! {
+                        biased;
+                        it = interruption(control, context, *seen) => match it {
+                            Interruption::Ending(ending) => return Err(ending),
+                            Interruption::Changed => return Ok(()),
+                        },
+                        beat = &mut beating => break Some(beat),
+                        changed = changes.changed() => {
+                            // A cluster that tells of no more changes is gone, and this task with it.
+                            if changed.is_err() || counts.as_ref().is_some_and(|it| is_changed(context, it)) {
+                                break Some(Beat::Rejoin);
+                            }
+                        }
+                        () = host.sleep_until(look_at) => break None,
+                    }
                 }
-                () = host.sleep_until(look_at) => {
+            };
+            let beat = match beat {
+                Some(beat) => beat,
+                None => {
                     look_at = host.now() + max_age;
                     if self.topics_changed().await? { Beat::Rejoin } else { Beat::Fine }
                 }
@@ -452,14 +466,6 @@ impl Classic {
         }
     }
 
-    /// Whether topics that this leader has shared out have more partitions, or fewer, than then.
-    fn counts_changed(&self) -> bool {
-        let Some(counts) = &self.counts else { return false };
-        let metadata = self.context.cluster.metadata();
-        let now = |topic: &Str| metadata.topic(topic).map_or(0, |it| it.partitions.len());
-        counts.iter().any(|(topic, then)| now(topic) != *then)
-    }
-
     /// Looks whether other topics match, and keeps those of the group known.
     async fn topics_changed(&mut self) -> Result<bool, Ending> {
         let context = self.context.clone();
@@ -468,7 +474,7 @@ impl Classic {
         }
         context.cluster.refresh_soon();
         let Some(pattern) = self.pattern.clone() else { return Ok(false) };
-        let matching = matching_topics(context, Some(pattern));
+        let matching = Box::pin(matching_topics(context, Some(pattern)));
         let (found, beat) = self.alongside(matching).await?;
         let rejoins = self.take_loss(beat).await? == Again::AtOnce;
         // What could not be found out is looked at again later.
@@ -628,6 +634,13 @@ async fn matching_topics(context: Context, pattern: Option<Regex>) -> Result<BTr
     Ok(wanted.map(|it| it.name).filter(|it| pattern.is_match(it)).collect())
 }
 
+/// Whether topics have more partitions, or fewer, than when they were shared out.
+fn is_changed(context: &Context, counts: &BTreeMap<Str, usize>) -> bool {
+    let metadata = context.cluster.metadata();
+    let now = |topic: &Str| metadata.topic(topic).map_or(0, |it| it.partitions.len());
+    counts.iter().any(|(topic, then)| now(topic) != *then)
+}
+
 fn counts_of<'a>(context: &Context, topics: impl IntoIterator<Item = &'a Str>) -> BTreeMap<Str, usize> {
     let metadata = context.cluster.metadata();
     let count = |topic: &Str| metadata.topic(topic).map_or(0, |it| it.partitions.len());
@@ -654,7 +667,8 @@ async fn share_out(
     for topic in &wanted {
         context.cluster.want(topic, context.may_create_topics);
     }
-    context.cluster.refresh(context.cluster.deadline("asking for the topics of a group")).await?;
+    let deadline = context.cluster.deadline("asking for the topics of a group");
+    Box::pin(context.cluster.refresh(deadline)).await?;
     let metadata = context.cluster.metadata();
     let mut topics = Topics::new();
     for name in &wanted {

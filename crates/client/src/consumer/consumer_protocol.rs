@@ -102,7 +102,7 @@ pub(super) async fn run(context: Context, control: watch::Receiver<Control>) {
             Ending::Failed(error) => {
                 member.state.context.group.set_identity(Identity::default());
                 member.state.context.demand(Demand::LoseAll).await;
-                return member.state.context.demand(Demand::Fail(error)).await;
+                return member.state.context.demand(Demand::Fail(error.fencing())).await;
             }
         }
     }

@@ -21,13 +21,12 @@ mod member;
 pub(crate) mod offsets;
 mod rebalances;
 mod subscription;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ottla_base::{ErrorCode, Moment, Offset, Str};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -507,6 +506,17 @@ impl Consumer {
             }
         }));
     }
+}
+
+/// What a member of a classic group told that it wants, and what it got, for who looks at the group; what cannot be
+/// read counts as nothing.
+pub(crate) fn assigned_partitions(
+    metadata: &Bytes,
+    assignment: &Bytes,
+) -> (Vec<Str>, BTreeSet<TopicPartition>) {
+    let wanted = subscription::decode_subscription(Assignor::Range, metadata, None).unwrap_or_default();
+    let has = subscription::decode_assignment(assignment).unwrap_or_default();
+    (wanted.topics.into_iter().collect(), has)
 }
 
 impl Drop for Consumer {

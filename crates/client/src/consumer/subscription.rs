@@ -39,18 +39,15 @@ pub(crate) fn encode_subscription(
     rack: Option<&Str>,
 ) -> Result<Bytes, EncodeError> {
     let owned = grouped(owned.iter().cloned());
-    let owned = owned.into_iter().map(|(topic, partitions)| ConsumerProtocolSubscriptionTopicPartition {
-        topic,
-        partitions,
-        ..ConsumerProtocolSubscriptionTopicPartition::default()
-    });
+    let owned = owned
+        .into_iter()
+        .map(|(topic, partitions)| ConsumerProtocolSubscriptionTopicPartition { topic, partitions });
     let subscription = ConsumerProtocolSubscription {
         topics: topics.iter().cloned().collect(),
         user_data: user_data(assignor, last)?,
         owned_partitions: owned.collect(),
         generation_id: last.generation,
         rack_id: rack.cloned(),
-        ..ConsumerProtocolSubscription::default()
     };
     let mut writer = Writer::default();
     writer.i16(VERSION);
@@ -129,11 +126,8 @@ fn decode_last(bytes: Bytes) -> Result<LastAssignment, DecodeError> {
 /// An assignment, as the leader hands it out.
 pub(crate) fn encode_assignment(assigned: &[TopicPartition]) -> Result<Bytes, EncodeError> {
     let topics = grouped(assigned.iter().cloned()).into_iter();
-    let topics = topics.map(|(topic, partitions)| ConsumerProtocolAssignmentTopicPartition {
-        topic,
-        partitions,
-        ..ConsumerProtocolAssignmentTopicPartition::default()
-    });
+    let topics =
+        topics.map(|(topic, partitions)| ConsumerProtocolAssignmentTopicPartition { topic, partitions });
     let assignment = ConsumerProtocolAssignment { assigned_partitions: topics.collect(), user_data: None };
     let mut writer = Writer::default();
     writer.i16(VERSION);

@@ -32,6 +32,8 @@ pub(super) struct Rules {
     pub(super) retries: u32,
     pub(super) max_in_flight: u32,
     pub(super) idempotent: bool,
+    /// Whether everything belongs to transactions: then the identity is given from outside.
+    pub(super) transactional: bool,
     pub(super) adaptive: bool,
     pub(super) backoff: Backoff,
 }
@@ -55,6 +57,19 @@ pub(super) struct Accumulator {
     identity: Option<Identity>,
     /// Why nothing can be sent any more.
     pub(super) fatal: Option<Error>,
+    /// Of the open transaction, if there is one.
+    transaction: Transaction,
+}
+
+/// What an open transaction has written so far.
+#[derive(Default)]
+struct Transaction {
+    /// Whether there were batches.
+    has_batches: bool,
+    /// The partitions that its coordinator knows of; none if brokers tell it themselves.
+    registered: Option<BTreeSet<TopicPartition>>,
+    /// Why it can only be aborted.
+    error: Option<Error>,
 }
 
 #[derive(Default)]
@@ -102,6 +117,15 @@ pub(super) struct Drained {
     pub(super) leader_missing: bool,
 }
 
+/// Who tells a transaction's coordinator of the partitions that are written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Registration {
+    /// This client, before it writes.
+    ByClient,
+    /// The broker that is written to (KIP-890).
+    ByBroker,
+}
+
 /// What the broker said of a batch.
 pub(super) enum Answer {
     Written(Written),
@@ -129,7 +153,46 @@ impl Accumulator {
             next_expiry: Moment::default(),
             identity: None,
             fatal: None,
+            transaction: Transaction::default(),
         }
+    }
+
+    /// Begins a transaction. `registers` tells whether its coordinator has to know of a partition before it is written
+    /// to.
+    pub(super) fn begin_transaction(&mut self, registers: Registration) {
+        self.transaction = Transaction::default();
+        if registers == Registration::ByClient {
+            self.transaction.registered = Some(BTreeSet::new());
+        }
+    }
+
+    /// Whether the transaction has written anything.
+    pub(super) fn has_written(&self) -> bool {
+        self.transaction.has_batches
+    }
+
+    /// Why the transaction can only be aborted.
+    pub(super) fn transaction_error(&self) -> Option<&Error> {
+        self.transaction.error.as_ref()
+    }
+
+    /// The partitions that the transaction's coordinator has to hear of.
+    pub(super) fn unregistered(&self) -> Vec<TopicPartition> {
+        let Some(registered) = &self.transaction.registered else { return Vec::new() };
+        self.active.difference(registered).cloned().collect()
+    }
+
+    /// Lets partitions be written to, for their transaction's coordinator knows of them.
+    pub(super) fn register(&mut self, partitions: &[TopicPartition]) {
+        if let Some(registered) = &mut self.transaction.registered {
+            registered.extend(partitions.iter().cloned());
+        }
+    }
+
+    /// Takes what makes a transaction impossible to commit: what waits is not sent any more.
+    pub(super) fn fail_transaction(&mut self, error: &Error) {
+        self.transaction.error.get_or_insert_with(|| error.clone());
+        self.fail_waiting(error);
     }
 
     /// The partition for a record that may go to any.
@@ -175,6 +238,7 @@ impl Accumulator {
         if !fits {
             let outcome = Outcome::new(partition.clone());
             let batch = Batch::new(self.next_number, now, outcome, self.rules.compression);
+            self.transaction.has_batches |= self.rules.transactional;
             self.unanswered.insert(self.next_number, 1);
             self.next_number += 1;
             queue.waiting.push_back(batch);
@@ -202,12 +266,19 @@ impl Accumulator {
 
     /// Takes the identity that the cluster gave.
     pub(super) fn set_identity(&mut self, identity: Identity) {
+        if self.rules.transactional && self.identity != Some(identity) {
+            // Between transactions nothing is under way: all sequences begin again.
+            for queue in self.topics.values_mut().flat_map(|it| it.queues.values_mut()) {
+                (queue.identity, queue.next_sequence) = (None, 0);
+                (queue.has_gap, queue.recovers) = (false, false);
+            }
+        }
         self.identity = Some(identity);
     }
 
     /// Whether the cluster must give an identity before anything can leave.
     pub(super) fn needs_identity(&self) -> bool {
-        self.rules.idempotent && self.identity.is_none() && self.fatal.is_none()
+        self.rules.idempotent && !self.rules.transactional && self.identity.is_none() && self.fatal.is_none()
     }
 
     /// The topics with batches, to be kept known.
@@ -227,7 +298,7 @@ impl Accumulator {
     ) -> Drained {
         let mut drained = Drained::default();
         self.expire(now, &mut drained);
-        if self.needs_identity() {
+        if self.rules.idempotent && self.identity.is_none() {
             return drained;
         }
         loop {
@@ -276,6 +347,9 @@ impl Accumulator {
         requests: &mut BTreeMap<NodeId, (usize, Vec<Departure>)>,
         drained: &mut Drained,
     ) {
+        if self.transaction.registered.as_ref().is_some_and(|it| !it.contains(partition)) {
+            return;
+        }
         let Some(queue) = queue_of(&mut self.topics, partition) else { return };
         let most = if queue.recovers || queue.has_gap { 1 } else { self.rules.max_in_flight as usize };
         let blocked = queue.under_way.len() >= most || queue.is_far_ahead(self.rules.max_in_flight);
@@ -367,7 +441,8 @@ impl Accumulator {
     fn renew_epoch(&mut self, partition: &TopicPartition) {
         let Some(identity) = self.identity else { return };
         let Some(queue) = queue_of(&mut self.topics, partition) else { return };
-        if !queue.has_gap {
+        // The epochs of transactions are their coordinator's.
+        if !queue.has_gap || self.rules.transactional {
             return;
         }
         if queue.identity == Some(identity) {
@@ -435,7 +510,9 @@ impl Accumulator {
             queue.has_gap = true;
         }
         let expired = now.since(batch.created) >= self.rules.delivery_timeout;
-        let again = (error.is_retriable() || sequence_lost) && !expired && !batch.given_up;
+        let lost_for_good = self.rules.transactional && queue.has_gap;
+        let again =
+            (error.is_retriable() || (sequence_lost && !lost_for_good)) && !expired && !batch.given_up;
         if again && batch.attempts <= self.rules.retries && self.fatal.is_none() {
             let mut backoff = self.rules.backoff.clone();
             (1..batch.attempts).for_each(|_| backoff.count());
@@ -444,9 +521,13 @@ impl Accumulator {
             self.active.insert(partition.clone());
         } else {
             queue.has_gap |= batch.sequence.is_some();
-            let error = if expired { self.too_late(Some(error.clone())) } else { error.clone() };
-            batch.tell(Err(error));
+            let late = expired.then(|| self.too_late(Some(error.clone())));
+            let told = late.as_ref().unwrap_or(&error);
+            batch.tell(Err(told.clone()));
             answered(&mut self.unanswered, order);
+            if self.rules.transactional {
+                self.fail_transaction(told);
+            }
         }
         if error.is_retriable() { AfterAnswer::RefreshMetadata } else { AfterAnswer::Nothing }
     }
@@ -461,6 +542,11 @@ impl Accumulator {
     /// Fails all that waits, and all that will come.
     pub(super) fn fail_all(&mut self, error: &Error) {
         self.fatal = Some(error.clone());
+        self.fail_waiting(error);
+    }
+
+    /// Fails all that waits.
+    fn fail_waiting(&mut self, error: &Error) {
         for partition in std::mem::take(&mut self.active) {
             let Some(queue) = queue_of(&mut self.topics, &partition) else { continue };
             for batch in queue.waiting.drain(..) {
@@ -479,10 +565,12 @@ impl Accumulator {
         }
         let error = self.too_late(None);
         let mut next: Option<Moment> = None;
+        let mut has_expired = false;
         for (name, topic) in &mut self.topics {
             for (index, queue) in &mut topic.queues {
                 while let Some(batch) = queue.waiting.pop_front_if(|it| now.since(it.created) >= timeout) {
                     queue.has_gap |= batch.sequence.is_some();
+                    has_expired = true;
                     batch.tell(Err(error.clone()));
                     answered(&mut self.unanswered, batch.order);
                     if queue.waiting.is_empty() {
@@ -491,6 +579,7 @@ impl Accumulator {
                 }
                 for batch in &mut queue.under_way {
                     if !batch.given_up && now.since(batch.created) >= timeout {
+                        has_expired = true;
                         batch.tell(Err(error.clone()));
                         batch.given_up = true;
                     }
@@ -499,6 +588,9 @@ impl Accumulator {
                 let oldest = alive.chain(queue.waiting.front()).map(|it| it.created).min();
                 next = [next, oldest].into_iter().flatten().min();
             }
+        }
+        if has_expired && self.rules.transactional {
+            self.fail_transaction(&error);
         }
         // Batches that come later expire later.
         self.next_expiry = next.unwrap_or(now) + timeout;

@@ -15,6 +15,8 @@ use crate::error::Error;
 pub(super) struct Identity {
     pub(super) id: ProducerId,
     pub(super) epoch: ProducerEpoch,
+    /// Whether what it writes belongs to transactions.
+    pub(super) transactional: bool,
 }
 
 /// Where a batch is among all batches: the number of the batch, and its first record's where it was split.
@@ -133,7 +135,7 @@ impl Batch {
         let bytes = match std::mem::replace(&mut self.body, Body::Sealed(Bytes::new())) {
             Body::Open { mut builder, memory } => {
                 if let Some((identity, first)) = sequence {
-                    builder.set_producer(identity.id, identity.epoch, first, false);
+                    builder.set_producer(identity.id, identity.epoch, first, identity.transactional);
                 }
                 Bytes::from_owner(Held { bytes: builder.build(), _memory: memory })
             }
@@ -212,7 +214,7 @@ fn rebuilt(
         builder.append(record.timestamp, record.key, record.value, record.headers);
     }
     if let Some((identity, first)) = sequence {
-        builder.set_producer(identity.id, identity.epoch, first, false);
+        builder.set_producer(identity.id, identity.epoch, first, identity.transactional);
     }
     Ok(builder.build())
 }

@@ -8,18 +8,22 @@
 //! | `accumulator` | batches by partition, and the rules of their order |
 //! | `request` | a produce request around batches that are not copied |
 //! | `sender` | the task that sends what may leave |
+//! | `transaction` | records and offsets that count together or not at all |
+//! | `coordination` | the task that begins and ends transactions |
 
 mod accumulator;
 mod batch;
+mod coordination;
 mod delivery;
 mod partitioner;
 mod request;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use ottla_base::settings::{Table, Texts};
@@ -29,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::delivery::{Delivery, RecordMetadata};
+pub use self::transaction::{Transaction, TransactionalProducer};
 
 use self::accumulator::{Accumulator, Rules};
 use self::batch::Parts;
@@ -68,6 +73,8 @@ struct Inner {
     /// How many callers wait for memory: nothing lingers while there are any.
     starving: AtomicUsize,
     closing: AtomicBool,
+    /// The newest version of `Produce` that may be used: which it is tells brokers how transactions work.
+    last_produce_version: AtomicI16,
     /// Wakes the sender.
     wake: Notify,
     /// Tells that batches were answered.
@@ -101,90 +108,21 @@ impl ProducerOptions {
 impl Producer {
     /// A producer for a cluster. Needs a tokio runtime, in which it then sends.
     pub fn new(cluster: &Cluster, options: ProducerOptions) -> Result<Producer, Error> {
-        options.check()?;
-        let memory_permits = u32::try_from(options.buffer_memory).unwrap_or(u32::MAX);
-        let rules = Rules {
-            batch_size: options.batch_size.max(1) as usize,
-            max_request_size: options.max_request_size.max(1) as usize,
-            compression: options.compression(),
-            linger: millis(options.linger_ms),
-            delivery_timeout: millis(options.delivery_timeout_ms.into()),
-            retries: options.retries.unsigned_abs(),
-            max_in_flight: options.max_in_flight_requests_per_connection.unsigned_abs(),
-            idempotent: options.enable_idempotence,
-            adaptive: options.partitioner_adaptive_partitioning_enable,
-            backoff: cluster.retry_backoff(),
-        };
-        let inner = Inner {
-            cluster: cluster.clone(),
-            options,
-            accumulator: Mutex::new(Accumulator::new(rules)),
-            memory: Arc::new(Semaphore::new(memory_permits as usize)),
-            memory_permits,
-            starving: AtomicUsize::new(0),
-            closing: AtomicBool::new(false),
-            wake: Notify::new(),
-            progress: watch::Sender::new(0),
-        };
-        let inner = Arc::new(inner);
-        cluster.host().spawn(sender::run(inner.clone()));
-        Ok(Producer { inner })
+        if options.transactional_id.is_some() {
+            return Err(Error::invalid("a producer with a transactional.id is a TransactionalProducer"));
+        }
+        Ok(Producer { inner: Inner::start(cluster, options)? })
     }
 
     /// Accepts a record; the result is what becomes of it. Waits, for up to `max.block.ms`, while the topic is not
     /// known or `buffer.memory` is full. Dropped while it waits, the record is not sent.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, Error> {
-        let inner = &*self.inner;
-        let host = inner.cluster.host();
-        if inner.closing.load(Ordering::Relaxed) {
-            return Err(Error::Closed("the producer was closed".into()));
-        }
-        let deadline = Deadline::after(host, "accepting a record", millis(inner.options.max_block_ms));
-        let topic = inner.topic(&record, deadline).await?;
-        let timestamp = record.timestamp.unwrap_or_else(|| host.wall_clock());
-        if timestamp.0 < 0 {
-            return Err(Error::invalid(format!(
-                "Invalid timestamp: {timestamp}. Timestamp should always be non-negative."
-            )));
-        }
-        let parts = Parts {
-            timestamp,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &record.headers,
-        };
-        let memory = inner.reserve(size_of(parts), deadline).await?;
-        let now = host.now();
-        let mut accumulator = inner.accumulator.lock();
-        if let Some(fatal) = &accumulator.fatal {
-            return Err(fatal.clone());
-        }
-        let chosen = inner.partition(&mut accumulator, &record, &topic)?;
-        let sticks =
-            record.partition.is_none() && (record.key.is_none() || inner.options.partitioner_ignore_keys);
-        let partition = TopicPartition { topic: topic.name.clone(), partition: chosen };
-        let (delivery, look) = accumulator.append(&partition, parts, sticks, memory, now);
-        drop(accumulator);
-        if look {
-            inner.wake.notify_one();
-        }
-        Ok(delivery)
+        self.inner.send(record).await
     }
 
     /// Waits until every record accepted so far is delivered or has failed; nothing lingers meanwhile.
     pub async fn flush(&self) {
-        let mut progress = self.inner.progress.subscribe();
-        let number = self.inner.accumulator.lock().flush();
-        self.inner.wake.notify_one();
-        loop {
-            progress.borrow_and_update();
-            if self.inner.accumulator.lock().is_answered_below(number) {
-                return;
-            }
-            if progress.changed().await.is_err() {
-                return;
-            }
-        }
+        self.inner.flush().await;
     }
 
     /// Accepts no more, and waits until everything is delivered or has failed.
@@ -209,6 +147,96 @@ impl Drop for Producer {
 }
 
 impl Inner {
+    /// Starts the sender.
+    fn start(cluster: &Cluster, options: ProducerOptions) -> Result<Arc<Inner>, Error> {
+        options.check()?;
+        let memory_permits = u32::try_from(options.buffer_memory).unwrap_or(u32::MAX);
+        let rules = Rules {
+            batch_size: options.batch_size.max(1) as usize,
+            max_request_size: options.max_request_size.max(1) as usize,
+            compression: options.compression(),
+            linger: millis(options.linger_ms),
+            delivery_timeout: millis(options.delivery_timeout_ms.into()),
+            retries: options.retries.unsigned_abs(),
+            max_in_flight: options.max_in_flight_requests_per_connection.unsigned_abs(),
+            idempotent: options.enable_idempotence,
+            transactional: options.transactional_id.is_some(),
+            adaptive: options.partitioner_adaptive_partitioning_enable,
+            backoff: cluster.retry_backoff(),
+        };
+        let inner = Inner {
+            cluster: cluster.clone(),
+            options,
+            accumulator: Mutex::new(Accumulator::new(rules)),
+            memory: Arc::new(Semaphore::new(memory_permits as usize)),
+            memory_permits,
+            starving: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            last_produce_version: AtomicI16::new(i16::MAX),
+            wake: Notify::new(),
+            progress: watch::Sender::new(0),
+        };
+        let inner = Arc::new(inner);
+        cluster.host().spawn(sender::run(inner.clone()));
+        Ok(inner)
+    }
+
+    async fn send(&self, record: ProducerRecord) -> Result<Delivery, Error> {
+        let inner = self;
+        let host = inner.cluster.host();
+        if inner.closing.load(Ordering::Relaxed) {
+            return Err(Error::Closed("the producer was closed".into()));
+        }
+        let deadline = Deadline::after(host, "accepting a record", millis(inner.options.max_block_ms));
+        let topic = inner.topic(&record, deadline).await?;
+        let timestamp = record.timestamp.unwrap_or_else(|| host.wall_clock());
+        if timestamp.0 < 0 {
+            return Err(Error::invalid(format!(
+                "Invalid timestamp: {timestamp}. Timestamp should always be non-negative."
+            )));
+        }
+        let parts = Parts {
+            timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+        };
+        let memory = inner.reserve(size_of(parts), deadline).await?;
+        let now = host.now();
+        let mut accumulator = inner.accumulator.lock();
+        if let Some(fatal) = &accumulator.fatal {
+            return Err(fatal.clone());
+        }
+        if let Some(error) = accumulator.transaction_error() {
+            return Err(error.clone());
+        }
+        let chosen = inner.partition(&mut accumulator, &record, &topic)?;
+        let sticks =
+            record.partition.is_none() && (record.key.is_none() || inner.options.partitioner_ignore_keys);
+        let partition = TopicPartition { topic: topic.name.clone(), partition: chosen };
+        let (delivery, look) = accumulator.append(&partition, parts, sticks, memory, now);
+        drop(accumulator);
+        if look {
+            inner.wake.notify_one();
+        }
+        Ok(delivery)
+    }
+
+    async fn flush(&self) {
+        let mut progress = self.progress.subscribe();
+        let number = self.accumulator.lock().flush();
+        self.wake.notify_one();
+        loop {
+            progress.borrow_and_update();
+            if self.accumulator.lock().is_answered_below(number) {
+                return;
+            }
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The record's topic; if the record names a partition, one that has it.
     async fn topic(&self, record: &ProducerRecord, deadline: Deadline) -> Result<Arc<TopicMetadata>, Error> {
         let has = |topic: &TopicMetadata| record.partition.is_none_or(|it| topic.partition(it).is_some());

@@ -17,13 +17,14 @@ pub(super) type Topics = BTreeMap<(Str, Uuid), Vec<(i32, Bytes)>>;
 pub(super) fn write(
     writer: &mut Writer,
     version: i16,
+    transactional_id: Option<&str>,
     acks: i16,
     timeout_ms: i32,
     topics: &Topics,
 ) -> Result<(), EncodeError> {
     let flexible = ProduceRequest::is_flexible(version);
     let end = |writer: &mut Writer| if flexible { writer.tagged_field_count(0) } else { Ok(()) };
-    writer.nullable_string(flexible, None)?;
+    writer.nullable_string(flexible, transactional_id)?;
     writer.i16(acks);
     writer.i32(timeout_ms);
     writer.items(flexible, topics.iter(), |writer, ((name, id), batches)| {
@@ -54,7 +55,7 @@ mod tests {
         let topics = Topics::from([(("topic".into(), Uuid::from_number(7)), vec![(3, bytes.clone())])]);
         for version in ProduceRequest::FIRST_VERSION..=ProduceRequest::LAST_VERSION {
             let mut written = Writer::default();
-            write(&mut written, version, -1, 30_000, &topics).unwrap();
+            write(&mut written, version, Some("mine"), -1, 30_000, &topics).unwrap();
             let (mut frame, cuts) = written.into_parts();
             let [cut] = cuts[..] else { panic!("one cut") };
             let behind = frame.split_off(cut.position);
@@ -73,6 +74,7 @@ mod tests {
                 ..TopicProduceData::default()
             };
             let request = ProduceRequest {
+                transactional_id: Some("mine".into()),
                 acks: -1,
                 timeout_ms: 30_000,
                 topic_data: vec![topic],

@@ -96,6 +96,7 @@ fn send(inner: &Arc<Inner>, id: NodeId, connection: &NodeConnection, departures:
     }
     let all_have_ids = topics.keys().all(|(_, id)| !id.is_zero());
     let last = if all_have_ids { ProduceRequest::LAST_VERSION } else { FIRST_WITH_IDS - 1 };
+    let last = last.min(inner.last_produce_version.load(Ordering::SeqCst));
     let version = match connection.version::<ProduceRequest>(&(ProduceRequest::FIRST_VERSION..=last)) {
         Ok(version) => version,
         Err(error) => return end(inner, id, &departures, Err(error)),
@@ -108,7 +109,11 @@ fn send(inner: &Arc<Inner>, id: NodeId, connection: &NodeConnection, departures:
         .map(|(_, bytes)| if acks == 0 { watched(bytes, &mut written) } else { bytes.clone() })
         .map(Piece::Bytes)
         .collect();
-    let body = |writer: &mut ottla_wire::Writer| request::write(writer, version, acks, timeout_ms, &topics);
+    let transactional_id = inner.options.transactional_id.clone();
+    let body = |writer: &mut ottla_wire::Writer| {
+        let transactional_id = transactional_id.as_deref();
+        request::write(writer, version, transactional_id, acks, timeout_ms, &topics)
+    };
     let server = connection.server.clone();
     let inner = inner.clone();
     let host = inner.cluster.host().clone();
@@ -244,7 +249,7 @@ async fn ask_identity(inner: &Inner) {
         match answer {
             Ok(answer) => {
                 let (id, epoch) = (ProducerId(answer.producer_id), ProducerEpoch(answer.producer_epoch));
-                inner.accumulator.lock().set_identity(Identity { id, epoch });
+                inner.accumulator.lock().set_identity(Identity { id, epoch, transactional: false });
                 return;
             }
             Err(error) if error.is_retriable() => {

@@ -167,11 +167,12 @@ fn accumulator() -> (Accumulator, Metadata) {
         retries: u32::MAX,
         max_in_flight: 5,
         idempotent: true,
+        transactional: false,
         adaptive: true,
         backoff: Backoff::new(0, 0),
     };
     let mut accumulator = Accumulator::new(rules);
-    accumulator.set_identity(Identity { id: ProducerId(7), epoch: ProducerEpoch(0) });
+    accumulator.set_identity(Identity { id: ProducerId(7), epoch: ProducerEpoch(0), transactional: false });
     let broker = MetadataResponseBroker { port: 1, ..MetadataResponseBroker::default() };
     let topic = MetadataResponseTopic {
         name: Some(TOPIC.into()),

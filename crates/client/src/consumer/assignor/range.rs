@@ -44,9 +44,12 @@ pub(super) fn assign(topics: &Topics, members: &Members) -> Assignment {
     assignment
 }
 
+/// The members of a topic with their racks, and how many partitions have racks that matter.
+type Likeness = (Vec<(Str, Option<Str>)>, usize);
+
 /// Topics with the same members and as many partitions keep their numbers together.
 fn assign_by_rack(shares: &mut [Shares<'_>], assignment: &mut Assignment) {
-    let mut alike: BTreeMap<(Vec<(Str, Option<Str>)>, usize), Vec<usize>> = BTreeMap::new();
+    let mut alike: BTreeMap<Likeness, Vec<usize>> = BTreeMap::new();
     for (at, share) in shares.iter().enumerate() {
         let members = share.members.iter().map(|(id, rack)| ((*id).clone(), rack.cloned())).collect();
         alike.entry((members, share.rack_count())).or_default().push(at);

@@ -1,1 +1,164 @@
+//! Tests of the assignors: by table, and by what must hold whatever members want.
 
+use std::collections::BTreeSet;
+
+use ottla_base::Str;
+
+use super::*;
+
+fn topics(counts: &[(&str, usize)]) -> Topics {
+    counts.iter().map(|(name, count)| (Str::from(*name), vec![BTreeSet::new(); *count])).collect()
+}
+
+fn member(wanted: &[&str]) -> MemberSubscription {
+    MemberSubscription {
+        topics: wanted.iter().map(|it| Str::from(*it)).collect(),
+        generation: NO_GENERATION,
+        ..MemberSubscription::default()
+    }
+}
+
+fn members(all: &[(&str, &[&str])]) -> Members {
+    all.iter().map(|(id, wanted)| (Str::from(*id), member(wanted))).collect()
+}
+
+/// An assignment as text: `a: t0 t1; b: u0`.
+fn shown(assignment: &Assignment) -> String {
+    let members = assignment.iter().map(|(id, partitions)| {
+        let partitions = partitions.iter().map(|it| format!(" {}{}", it.topic, it.partition));
+        format!("{id}:{}", partitions.collect::<String>())
+    });
+    members.collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn range_and_round_robin_by_table() {
+    let two: &[(&str, &[&str])] = &[("a", &["t", "u"]), ("b", &["t", "u"])];
+    let apart: &[(&str, &[&str])] = &[("a", &["t"]), ("b", &["t", "u"]), ("c", &["u", "none"])];
+    let cases = [
+        (two, vec![("t", 3), ("u", 3)], "a: t0 t1 u0 u1; b: t2 u2", "a: t0 t2 u1; b: t1 u0 u2"),
+        (two, vec![("t", 1)], "a: t0; b:", "a: t0; b:"),
+        (two, vec![], "a:; b:", "a:; b:"),
+        (apart, vec![("t", 3), ("u", 2)], "a: t0 t1; b: t2 u0; c: u1", "a: t0 t2; b: t1 u0; c: u1"),
+    ];
+    for (all, counts, range, round_robin) in cases {
+        let (topics, members) = (topics(&counts), members(all));
+        assert_eq!(shown(&Assignor::Range.assign(&topics, &members)), range);
+        assert_eq!(shown(&Assignor::RoundRobin.assign(&topics, &members)), round_robin);
+    }
+}
+
+#[test]
+fn members_with_an_instance_id_come_first_and_in_its_order() {
+    let mut all = members(&[("a", &["t"]), ("b", &["t"]), ("c", &["t"])]);
+    all.get_mut("c").unwrap().instance_id = Some("1".into());
+    all.get_mut("b").unwrap().instance_id = Some("2".into());
+    assert_eq!(shown(&Assignor::Range.assign(&topics(&[("t", 4)]), &all)), "a: t3; b: t2; c: t0 t1");
+}
+
+#[test]
+fn range_prefers_replicas_in_the_rack_of_a_member() {
+    let mut all = members(&[("a", &["t"]), ("b", &["t"])]);
+    all.get_mut("a").unwrap().rack = Some("y".into());
+    all.get_mut("b").unwrap().rack = Some("x".into());
+    let rack = |name: &str| BTreeSet::from([Str::from(name)]);
+    let topics = Topics::from([("t".into(), vec![rack("x"), rack("x"), rack("y"), rack("y")])]);
+    assert_eq!(shown(&Assignor::Range.assign(&topics, &all)), "a: t2 t3; b: t0 t1");
+}
+
+#[test]
+fn sticky_moves_no_more_than_it_must() {
+    let counts = topics(&[("t", 6)]);
+    let mut all = members(&[("a", &["t"]), ("b", &["t"])]);
+    let first = Assignor::Sticky.assign(&counts, &all);
+    assert_eq!(shown(&first), "a: t0 t2 t4; b: t1 t3 t5");
+    for (id, partitions) in &first {
+        let member = all.get_mut(id).unwrap();
+        (member.owned, member.generation) = (partitions.clone(), 1);
+    }
+    assert_eq!(Assignor::Sticky.assign(&counts, &all), first);
+    all.insert("c".into(), member(&["t"]));
+    assert_eq!(shown(&Assignor::Sticky.assign(&counts, &all)), "a: t0 t2; b: t1 t3; c: t4 t5");
+    // The cooperative one gives the new member nothing yet: the others have it still.
+    assert_eq!(shown(&Assignor::CooperativeSticky.assign(&counts, &all)), "a: t0 t2; b: t1 t3; c:");
+}
+
+#[test]
+fn of_two_claims_the_newer_counts_and_of_equal_ones_neither() {
+    let counts = topics(&[("t", 2)]);
+    let mut all = members(&[("a", &["t"]), ("b", &["t"])]);
+    let claim = |index| vec![TopicPartition::new("t", index)];
+    (all.get_mut("a").unwrap().owned, all.get_mut("a").unwrap().generation) = (claim(1), 3);
+    (all.get_mut("b").unwrap().owned, all.get_mut("b").unwrap().generation) = (claim(1), 4);
+    assert_eq!(shown(&Assignor::Sticky.assign(&counts, &all)), "a: t0; b: t1");
+    all.get_mut("b").unwrap().generation = 3;
+    assert_eq!(shown(&Assignor::Sticky.assign(&counts, &all)), "a: t0; b: t1");
+    // Neither topics that are gone nor those that are not wanted any more are kept.
+    all.get_mut("b").unwrap().owned = vec![TopicPartition::new("gone", 0), TopicPartition::new("t", 7)];
+    assert_eq!(shown(&Assignor::Sticky.assign(&counts, &all)), "a: t1; b: t0");
+}
+
+/// Numbers out of a seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+#[test]
+fn whatever_members_want_everything_has_one_owner_who_wants_it() {
+    for seed in 0..400 {
+        let mut numbers = Numbers(seed);
+        let names = ["t", "u", "v", "w"];
+        let counts: Vec<_> = names.iter().map(|it| (*it, numbers.below(9))).collect();
+        let counts = topics(&counts);
+        let mut all = Members::new();
+        for id in 0..1 + numbers.below(7) {
+            let wanted: Vec<&str> = names.into_iter().filter(|_| numbers.below(3) > 0).collect();
+            all.insert(format!("m{id}").as_str().into(), member(&wanted));
+        }
+        for assignor in Assignor::ALL {
+            let mut all = all.clone();
+            for round in 0..4 {
+                let assignment = assignor.assign(&counts, &all);
+                check(&counts, &all, &assignment, assignor, &format!("seed {seed}, round {round}"));
+                for (id, partitions) in assignment {
+                    let member = all.get_mut(&id).unwrap();
+                    (member.owned, member.generation) = (partitions, round);
+                }
+                if round == 1 && all.len() > 1 {
+                    all.pop_first();
+                }
+            }
+        }
+    }
+}
+
+fn check(counts: &Topics, all: &Members, assignment: &Assignment, assignor: Assignor, what: &str) {
+    let mut owners: BTreeMap<&TopicPartition, &Str> = BTreeMap::new();
+    for (id, partitions) in assignment {
+        for partition in partitions {
+            assert!(all[id].topics.contains(&partition.topic), "{what}: {partition} is not wanted");
+            assert_eq!(owners.insert(partition, id), None, "{what}: {partition} has two owners");
+        }
+    }
+    for (topic, racks) in counts {
+        let wanting: Vec<_> = all.iter().filter(|(_, it)| it.topics.contains(topic)).collect();
+        for index in 0..racks.len() {
+            let partition = TopicPartition::new(topic.clone(), index as i32);
+            let moving = all.values().any(|it| it.owned.contains(&partition));
+            if assignor != Assignor::CooperativeSticky || !moving {
+                assert_eq!(owners.contains_key(&partition), !wanting.is_empty(), "{what}: {partition}");
+            }
+            // The sticky one leaves nobody who could take a partition two behind.
+            if let (Assignor::Sticky, Some(owner)) = (assignor, owners.get(&partition)) {
+                let load = assignment[*owner].len();
+                let least = wanting.iter().map(|(id, _)| assignment[*id].len()).min().unwrap();
+                assert!(load <= least + 1, "{what}: {partition} of {owner}");
+            }
+        }
+    }
+}
