@@ -1,5 +1,7 @@
 //! Consumer groups by script: what members are told, and what is written.
 
+mod random;
+
 use std::collections::BTreeMap;
 
 use ottla_base::{ErrorCode, Str, Uuid};
