@@ -6,6 +6,7 @@ use ottla_wire::messages::join_group_request::JoinGroupRequest;
 use ottla_wire::messages::join_group_response::JoinGroupResponse;
 
 use super::super::Client;
+use super::super::consumer;
 use super::super::deciding::Deciding;
 use super::super::request::Reply;
 use super::super::state::Group;
@@ -52,7 +53,11 @@ pub(in crate::group) fn join(deciding: &mut Deciding<'_>, asked: JoinGroup, call
         Some(Group::Consumer(_) | Group::Streams(_)) if kind.is_some_and(|(_, is_empty)| is_empty) => {
             join_instead(deciding, joining);
         }
-        Some(Group::Consumer(_) | Group::Share(_) | Group::Streams(_)) => {
+        Some(Group::Consumer(_)) => {
+            let reply = consumer::classic::join(deciding, &joining.client, &joining.request);
+            deciding.answer(joining.caller, Reply::JoinGroup(reply));
+        }
+        Some(Group::Share(_) | Group::Streams(_)) => {
             joining.refuse(deciding, "", ErrorCode::InconsistentGroupProtocol);
         }
         Some(Group::Classic(_)) | None => join_classic(deciding, joining),

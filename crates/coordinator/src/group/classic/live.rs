@@ -215,6 +215,25 @@ impl LiveGroup {
         group
     }
 
+    /// A stable group of consumers that were a group of another kind; nothing if they have no protocol in common.
+    pub(in crate::group) fn settled(
+        id: Str,
+        generation: i32,
+        members: Vec<Member>,
+        now: Timestamp,
+    ) -> Option<LiveGroup> {
+        let mut group = LiveGroup::new(id, now);
+        group.protocol_type = Some(Str::from_static(CONSUMER_PROTOCOL));
+        group.generation = generation;
+        for member in members {
+            group.add(Member { is_new: false, ..member });
+        }
+        group.state = State::Stable;
+        group.protocol = Some(group.select_protocol()?);
+        group.subscribed = group.compute_subscribed();
+        Some(group)
+    }
+
     pub(in crate::group) fn state_of(&self) -> State {
         self.state
     }

@@ -8,6 +8,7 @@ use ottla_wire::messages::leave_group_request::{LeaveGroupRequest, MemberIdentit
 use ottla_wire::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
 
 use super::super::Client;
+use super::super::consumer;
 use super::super::deciding::Deciding;
 use super::super::request::Reply;
 use super::super::why::{Cause, Trigger};
@@ -46,6 +47,9 @@ fn heartbeat_of(deciding: &mut Deciding<'_>, request: &HeartbeatRequest) -> Resu
     if request.group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
+    if let Some(heard) = consumer::classic::heartbeat(deciding, request) {
+        return heard;
+    }
     let group = deciding.soft.classic.get(request.group_id.as_str()).ok_or(ErrorCode::UnknownMemberId)?;
     group.check_member(&request.member_id, request.group_instance_id.as_deref())?;
     if request.generation_id != group.generation {
@@ -65,6 +69,9 @@ pub(in crate::group) fn leave(deciding: &mut Deciding<'_>, asked: LeaveGroup, ca
     if request.group_id.is_empty() {
         let code = ErrorCode::InvalidGroupId as i16;
         let reply = LeaveGroupResponse { error_code: code, ..Default::default() };
+        return deciding.answer(caller, Reply::LeaveGroup(reply));
+    }
+    if let Some(reply) = consumer::classic::leave(deciding, &request) {
         return deciding.answer(caller, Reply::LeaveGroup(reply));
     }
     let members = match deciding.take_classic(&request.group_id) {

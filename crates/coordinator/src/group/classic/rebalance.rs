@@ -113,6 +113,17 @@ pub(in crate::group) fn begin(deciding: &mut Deciding<'_>) {
     }
 }
 
+/// A group that was of another kind lives on as a classic one; it rebalances at once if there is a cause.
+pub(in crate::group) fn take_over(deciding: &mut Deciding<'_>, mut group: LiveGroup, cause: Option<Cause>) {
+    for member in group.member_ids() {
+        deciding.restart_session(&group, &member);
+    }
+    if let Some(cause) = cause {
+        prepare(deciding, &mut group, cause);
+    }
+    deciding.put_back_classic(group);
+}
+
 /// Rebalances, or goes on with the rebalance that is on its way (`maybePrepareRebalanceOrCompleteJoin`).
 pub(super) fn prepare_or_go_on(deciding: &mut Deciding<'_>, group: &mut LiveGroup, cause: Cause) {
     if group.is_in(State::PreparingRebalance) {

@@ -9,6 +9,7 @@ use ottla_wire::messages::sync_group_request::SyncGroupRequest;
 use ottla_wire::messages::sync_group_response::SyncGroupResponse;
 
 use super::super::Client;
+use super::super::consumer;
 use super::super::deciding::Deciding;
 use super::super::request::Reply;
 use super::super::soft::Timer;
@@ -31,6 +32,9 @@ pub(in crate::group) fn sync(deciding: &mut Deciding<'_>, asked: SyncGroup, call
     let request = asked.request;
     if request.group_id.is_empty() {
         return deciding.answer(caller, sync_refused(ErrorCode::InvalidGroupId));
+    }
+    if let Some(reply) = consumer::classic::sync(deciding, &request) {
+        return deciding.answer(caller, Reply::SyncGroup(reply));
     }
     let Some(mut group) = deciding.soft.classic.remove(request.group_id.as_str()) else {
         // Whoever has members is alive.

@@ -39,6 +39,8 @@ struct Derived {
     classic_members: usize,
     /// How many of those support which protocol.
     classic_protocols: BTreeMap<Str, usize>,
+    /// How many members own all that they are to, in which epoch.
+    stable: BTreeMap<i32, usize>,
     /// In which epoch of its owner each partition is owned that somebody has or is to give up.
     owned: BTreeMap<Uuid, BTreeMap<i32, i32>>,
 }
@@ -165,11 +167,16 @@ impl ConsumerGroup {
             "Empty"
         } else if self.epoch > self.target.epoch {
             "Assigning"
-        } else if self.members.values().all(|member| member.is_reconciled_to(self.target.epoch)) {
+        } else if self.stable_in(self.target.epoch) == self.members.len() {
             "Stable"
         } else {
             "Reconciling"
         }
+    }
+
+    /// How many members own all that the target of an epoch gives them.
+    pub(super) fn stable_in(&self, epoch: i32) -> usize {
+        self.derived.stable.get(&epoch).copied().unwrap_or(0)
     }
 
     /// Whether a member waits for partitions that others still have.
@@ -266,6 +273,9 @@ impl Derived {
         for protocol in member.classic_protocols() {
             count_up(&mut self.classic_protocols, Some(&protocol.name));
         }
+        if member.state == MemberState::Stable {
+            *self.stable.entry(member.epoch).or_default() += 1;
+        }
         self.add_owned(&member.assigned, member.epoch);
         self.add_owned(&member.revoking, member.epoch);
     }
@@ -282,6 +292,14 @@ impl Derived {
         self.classic_members -= usize::from(member.is_classic());
         for protocol in member.classic_protocols() {
             count_down(&mut self.classic_protocols, Some(&protocol.name));
+        }
+        if member.state == MemberState::Stable
+            && let Some(count) = self.stable.get_mut(&member.epoch)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.stable.remove(&member.epoch);
+            }
         }
         self.remove_owned(&member.assigned, member.epoch);
         self.remove_owned(&member.revoking, member.epoch);

@@ -13,14 +13,16 @@ use ottla_wire::messages::consumer_group_heartbeat_response::{Assignment, TopicP
 use super::fence::fence;
 use super::group::ConsumerGroup;
 use super::member::{AWAY_EPOCH, JOIN_EPOCH, LEAVE_EPOCH, Member, Owned};
+use super::migration;
 use super::reconcile::{OwnedTopic, Subscription};
 use super::subscription::{Epoch, RegexChange};
-use super::turn::Turn;
+use super::turn::{OpenGroup, Origin, Turn};
+use crate::group::Client;
 use crate::group::deciding::Deciding;
 use crate::group::modern::assignor::Assignor;
 use crate::group::request::Reply;
 use crate::group::state::Group;
-use crate::group::{Client, classic};
+use crate::group::why::Trigger;
 
 /// A member reports, or wants to become one.
 #[derive(Debug, Clone)]
@@ -105,22 +107,16 @@ fn check(deciding: &Deciding<'_>, client: &Client, message: &Message) -> Result<
 fn open<'a>(deciding: &mut Deciding<'a>, message: &Message) -> Result<OpenGroup<'a>, Refusal> {
     let id = &message.group_id;
     let joins = message.member_epoch == JOIN_EPOCH;
+    if joins && let Some(made) = migration::upgrade(deciding, id)? {
+        return Ok(made);
+    }
+    let open = |group| OpenGroup { group, records: Vec::new(), origin: Origin::Consumer };
     match deciding.state.groups.get(id) {
-        Some(Group::Consumer(group)) => Ok(OpenGroup { group: Cow::Borrowed(group), records: Vec::new() }),
-        Some(Group::Classic(classic)) if joins && classic.members.is_empty() => {
-            let records = vec![classic::tombstone(id)];
-            Ok(OpenGroup { group: Cow::Owned(ConsumerGroup::new(id)), records })
-        }
-        None if joins => Ok(OpenGroup { group: Cow::Owned(ConsumerGroup::new(id)), records: Vec::new() }),
+        Some(Group::Consumer(group)) => Ok(open(Cow::Borrowed(group))),
+        None if joins => Ok(open(Cow::Owned(ConsumerGroup::new(id)))),
         None => Err(Refusal::new(ErrorCode::GroupIdNotFound, format!("Consumer group {id} not found."))),
         _ => Err(not_a_consumer_group(id)),
     }
-}
-
-/// A group, and the records that have made it.
-pub(super) struct OpenGroup<'a> {
-    pub(super) group: Cow<'a, ConsumerGroup>,
-    pub(super) records: Vec<crate::group::GroupRecord>,
 }
 
 pub(super) fn not_a_consumer_group(id: &Str) -> Refusal {
@@ -129,9 +125,8 @@ pub(super) fn not_a_consumer_group(id: &Str) -> Refusal {
 
 /// A member joins or reports.
 fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Result<Response, Refusal> {
-    let OpenGroup { group, records } = open(deciding, message)?;
-    let mut turn = Turn::new(deciding, group);
-    turn.records.list = records;
+    let open = open(deciding, message)?;
+    let mut turn = Turn::with(deciding, open);
     turn.check_room(&message.member_id, message.instance_id.as_ref())?;
     let member_id = match message.member_id.is_empty() {
         true => Str::from(turn.deciding.entropy.uuid().to_string()),
@@ -151,7 +146,11 @@ fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Re
         turn.preferred_assignor_with(&member, &member) != turn.preferred_assignor_with(&member, &updated);
     let (mut epoch, mut kind) = (turn.group.epoch(), turn.kind());
     if names_changed || regex == RegexChange::Resolved || assignor_changed {
-        (epoch, kind) = turn.epoch_after(Epoch::Next, &member, &updated);
+        let trigger = match names_changed || regex == RegexChange::Resolved {
+            true => turn.trigger_of(&member, &updated),
+            false => Trigger::AssignorChanged,
+        };
+        (epoch, kind) = turn.epoch_after(Epoch::Next(trigger), &member, &updated);
     } else if turn.is_to_look_at_topics() {
         (epoch, kind) = turn.epoch_after(Epoch::NextIfTopicsChanged, &member, &updated);
     }
@@ -162,6 +161,7 @@ fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Re
     };
     let updated = turn.reconcile(updated, &target, subscription, owned.as_deref())?;
     turn.expect_report(&updated.id);
+    turn.note_end(&updated, target.epoch, epoch);
 
     let is_full = message.rebalance_timeout_ms != -1
         && (message.subscribed_topic_names.is_some() || message.subscribed_topic_regex.is_some())
@@ -346,6 +346,6 @@ fn leave(deciding: &mut Deciding<'_>, message: &Message) -> Result<Response, Ref
         turn.finish();
         return Ok(response);
     }
-    fence(turn, &[member]);
+    fence(turn, &[member], Trigger::MemberLeft)?;
     Ok(response)
 }

@@ -10,14 +10,18 @@
 //! | `target` | what every member is to own |
 //! | `reconcile` | a member's next step towards that |
 //! | `fence` | members that are removed, and what is expected of members |
+//! | `classic` | members that speak the classic protocol |
+//! | `migration` | groups that become consumer groups, or classic ones |
 //! | `describe` | what is told of a group, and who may commit in it |
 //! | `soft` | what dies with the seat |
 
+pub(super) mod classic;
 mod describe;
 mod fence;
 mod group;
 mod heartbeat;
 mod member;
+mod migration;
 mod reconcile;
 mod records;
 mod regex;

@@ -16,6 +16,7 @@ use crate::group::deciding::Deciding;
 use crate::group::modern::subscriptions::{SubscriptionCounts, SubscriptionKind};
 use crate::group::soft::Timer;
 use crate::group::state::Group;
+use crate::group::why::Trigger;
 
 /// How long the topics of a group's regular expressions are not looked up again, whatever happens.
 const LOOK_UP_DISTANCE_MS: i64 = 10_000;
@@ -34,8 +35,8 @@ pub(super) enum RegexChange {
 /// What a group's epoch depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Epoch {
-    /// It moves on.
-    Next,
+    /// It moves on, for this reason.
+    Next(Trigger),
     /// It moves on if the topics have changed.
     NextIfTopicsChanged,
 }
@@ -75,9 +76,15 @@ impl Turn<'_, '_> {
         let kind = subscription_kind(&regexes, &wanted, members);
         let hash = self.hash_of(&wanted);
         let mut number = self.group.epoch();
-        if epoch == Epoch::Next || hash != self.group.metadata_hash() {
+        if epoch != Epoch::NextIfTopicsChanged || hash != self.group.metadata_hash() {
             number = number.saturating_add(1);
             self.records.epoch(number, hash);
+            match epoch {
+                Epoch::Next(trigger) => self.note_begin(trigger, &updated.id, number),
+                Epoch::NextIfTopicsChanged => {
+                    self.note_begin(Trigger::TopicsChanged, &Str::default(), number);
+                }
+            }
         }
         self.looked_at_topics(number);
         if self.group.has_topics_of_old() {
@@ -164,7 +171,8 @@ impl Turn<'_, '_> {
         let image = self.image();
         let version = self.deciding.world().version;
         let at = self.deciding.at.wall_clock;
-        let (mut wanted, mut epoch) = (self.group.wanted().clone(), Epoch::NextIfTopicsChanged);
+        let mut wanted = self.group.wanted().clone();
+        let mut others_match = false;
         let regexes: Vec<Str> = self.group.regexes().keys().cloned().collect();
         for regex in &regexes {
             let topics = TopicRegex::compile(regex).map(|it| it.topics(&image)).unwrap_or_default();
@@ -172,7 +180,7 @@ impl Turn<'_, '_> {
             let before = self.group.resolved().get(regex).map(|before| &before.topics);
             let nothing = Default::default();
             if *before.unwrap_or(&nothing) != resolved.topics {
-                epoch = Epoch::Next;
+                others_match = true;
                 wanted.remove_matches(before.unwrap_or(&nothing));
                 wanted.add_matches(&resolved.topics);
             }
@@ -184,9 +192,10 @@ impl Turn<'_, '_> {
         looked_up.retain(|group, _| groups.contains_key(group));
         looked_up.insert(self.group.id().clone(), created);
         let hash = self.hash_of(&wanted);
-        if epoch == Epoch::Next || hash != self.group.metadata_hash() {
+        if others_match || hash != self.group.metadata_hash() {
             let number = self.group.epoch().saturating_add(1);
             self.records.epoch(number, hash);
+            self.note_begin(Trigger::TopicsChanged, &Str::default(), number);
             self.looked_at_topics(number);
         }
     }

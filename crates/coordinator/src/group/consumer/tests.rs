@@ -1,5 +1,6 @@
 //! Consumer groups by script: what members are told, and what is written.
 
+mod migration;
 mod random;
 
 use std::collections::BTreeMap;

@@ -12,32 +12,63 @@ use ottla_metadata::settings::{GroupSettings, ServerSettings};
 
 use super::group::ConsumerGroup;
 use super::member::Member;
+use super::migration;
 use super::reconcile::{OwnedTopic, Step, Subscription};
 use super::records::Records;
 use super::soft::{Due, MemberName};
 use super::target::Target;
+use crate::group::GroupRecord;
 use crate::group::deciding::Deciding;
 use crate::group::modern::MemberState;
 use crate::group::soft::Timer;
+use crate::group::why::{Cause, Trigger};
+
+/// A group, and the records that have made it.
+pub(super) struct OpenGroup<'a> {
+    pub(super) group: Cow<'a, ConsumerGroup>,
+    pub(super) records: Vec<GroupRecord>,
+    pub(super) origin: Origin,
+}
+
+/// What a group was before the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A consumer group, or none.
+    Consumer,
+    /// A classic group.
+    Classic,
+}
 
 /// A group, what is decided about it, and what the decision may use.
 pub(super) struct Turn<'d, 'a> {
     pub(super) deciding: &'d mut Deciding<'a>,
     pub(super) group: Cow<'a, ConsumerGroup>,
     pub(super) records: Records,
+    origin: Origin,
 }
 
 impl<'d, 'a> Turn<'d, 'a> {
     pub(super) fn new(deciding: &'d mut Deciding<'a>, group: Cow<'a, ConsumerGroup>) -> Turn<'d, 'a> {
         let records = Records::of(group.id());
-        Turn { deciding, group, records }
+        Turn { deciding, group, records, origin: Origin::Consumer }
+    }
+
+    pub(super) fn with(deciding: &'d mut Deciding<'a>, open: OpenGroup<'a>) -> Turn<'d, 'a> {
+        let OpenGroup { group, records: list, origin } = open;
+        let mut records = Records::of(group.id());
+        records.list = list;
+        Turn { deciding, group, records, origin }
     }
 
     /// Writes what was decided.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(self) -> &'d mut Deciding<'a> {
         for record in self.records.list {
             self.deciding.write(record);
         }
+        if self.origin == Origin::Classic {
+            migration::settle_upgraded(self.deciding, &self.group);
+        }
+        self.deciding
     }
 
     /// The cluster's metadata.
@@ -142,6 +173,35 @@ impl<'d, 'a> Turn<'d, 'a> {
         self.records.current(new);
         if old.id != new.id {
             self.deciding.expect_nothing(&MemberName::of(self.group.id(), &old.id));
+        }
+    }
+
+    /// What has set a rebalance off, when a member that was `member` has become `updated`.
+    pub(super) fn trigger_of(&self, member: &Member, updated: &Member) -> Trigger {
+        if self.group.member(&updated.id).is_some() {
+            Trigger::MemberChanged
+        } else if member.instance_id.is_some() {
+            Trigger::MemberReplaced
+        } else {
+            Trigger::MemberJoined
+        }
+    }
+
+    /// Notes why the group goes on to an epoch.
+    pub(super) fn note_begin(&mut self, trigger: Trigger, member: &Str, epoch: i32) {
+        let cause = Cause::new(trigger, member, format!("Bumped group epoch to {epoch}."));
+        self.deciding.soft.why.begin(self.group.id(), cause, self.deciding.at);
+    }
+
+    /// Notes that a rebalance is over if `updated` was the last member that had something left to do.
+    pub(super) fn note_end(&mut self, updated: &Member, target_epoch: i32, group_epoch: i32) {
+        let before = self.group.member(&updated.id);
+        let has_arrived = target_epoch == group_epoch
+            && updated.is_reconciled_to(target_epoch)
+            && !before.is_some_and(|before| before.is_reconciled_to(target_epoch));
+        let members = self.group.members().len() + usize::from(before.is_none());
+        if has_arrived && self.group.stable_in(target_epoch) + 1 == members {
+            self.deciding.soft.why.end(self.group.id(), group_epoch, members, self.deciding.at);
         }
     }
 
