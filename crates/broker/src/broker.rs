@@ -144,7 +144,7 @@ impl Broker {
         crate::settings_change::apply(self, delta);
         crate::replicas::apply(self, delta);
         self.image.store(image.clone());
-        self.coordinators.follow(self, delta, image);
+        self.coordinators.follow(self, delta, image, last_offset);
         self.share.follow();
         self.image_offset.send_replace(last_offset);
     }

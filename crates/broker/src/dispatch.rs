@@ -47,6 +47,8 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::ListConfigResources,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::DescribeTopicPartitions,
     ApiKey::Vote,
     ApiKey::BeginQuorumEpoch,
@@ -131,6 +133,12 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::UnregisterBroker(it) => api::forward::unregister_broker(broker, call, it),
         Request::ListConfigResources(it) => {
             api::list_config_resources::list_config_resources(broker, call, it).into()
+        }
+        Request::ConsumerGroupHeartbeat(it) => {
+            api::consumer_group_heartbeat::consumer_group_heartbeat(broker, call, it)
+        }
+        Request::ConsumerGroupDescribe(it) => {
+            api::consumer_group_describe::consumer_group_describe(broker, call, it)
         }
         Request::DescribeTopicPartitions(it) => {
             api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()

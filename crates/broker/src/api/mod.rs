@@ -3,6 +3,8 @@
 pub mod alter_configs;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 mod counted;
 pub mod delete_groups;
 pub mod delete_records;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use ottla_base::Offset;
 use ottla_coordinator::World;
 use ottla_metadata::{Delta, Image};
 
@@ -26,14 +27,21 @@ impl Coordinators {
     }
 
     /// Follows the metadata, after the broker has.
-    pub(crate) fn follow(&self, broker: &Arc<Broker>, delta: Delta<'_>, image: &Arc<Image>) {
+    pub(crate) fn follow(
+        &self,
+        broker: &Arc<Broker>,
+        delta: Delta<'_>,
+        image: &Arc<Image>,
+        last_offset: Offset,
+    ) {
         if self.world.load().is_some() && !is_seen(delta) {
             return;
         }
         let settings = broker.settings.load();
         let server = Arc::new(settings.server.clone());
         let defaults = Arc::new(settings.group_defaults.clone());
-        let world = Arc::new(World::new(image.clone(), server, defaults));
+        let world = World::new(image.clone(), server, defaults);
+        let world = Arc::new(world.at_version(last_offset.get()));
         self.world.store(Some(world.clone()));
         self.groups.follow(broker, image, &world);
         self.share_states.follow(broker, image, &world);
