@@ -2,26 +2,26 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::MayBeEmpty;
-use ottla_base::settings::{any, at_least, later, list, one_of};
+use ottla_base::settings::{any, at_least, honoured, later, list, never, one_of};
 
 use crate::settings::checks::SHARE_OFFSET_RESET;
-use crate::settings::effects::{GROUPS, SHARE_GROUPS, STREAMS_GROUPS};
+use crate::settings::effects::{SHARE_GROUPS, STREAMS_GROUPS, THREADS};
 
 settings! {
     /// Settings of a group.
     pub struct GroupSettings {
         /// The least time between two assignments of the consumer group.
         consumer_assignment_interval_ms: i32 = "consumer.assignment.interval.ms", "1000", at_least(0), MEDIUM,
-            dynamic, later(GROUPS);
+            dynamic, honoured();
         /// Whether assignments are computed away from the coordinator's thread.
         consumer_assignor_offload_enable: bool = "consumer.assignor.offload.enable", "true", any(), MEDIUM,
-            internal dynamic, later(GROUPS);
+            internal dynamic, never(THREADS);
         /// How often members of the consumer group report.
         consumer_heartbeat_interval_ms: i32 = "consumer.heartbeat.interval.ms", "5000", at_least(1), MEDIUM,
-            dynamic, later(GROUPS);
+            dynamic, honoured();
         /// How long a member of the consumer group may be silent.
         consumer_session_timeout_ms: i32 = "consumer.session.timeout.ms", "45000", at_least(1), MEDIUM,
-            dynamic, later(GROUPS);
+            dynamic, honoured();
         /// Whether a given-up record is copied whole to the topic for given-up records.
         errors_deadletterqueue_copy_record_enable: bool = "errors.deadletterqueue.copy.record.enable",
             "false", any(), MEDIUM, dynamic, honoured();

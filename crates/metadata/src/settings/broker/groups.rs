@@ -2,7 +2,7 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
-use ottla_base::settings::{any, at_least, later, list, list_of, never, one_of_any_case};
+use ottla_base::settings::{any, at_least, honoured, later, list, list_of, never, one_of_any_case};
 
 use crate::settings::effects::{GROUPS, THREADS};
 
@@ -11,47 +11,47 @@ settings! {
     pub struct GroupCoordinatorSettings {
         /// The least time between two assignments of a consumer group.
         group_consumer_assignment_interval_ms: i32 = "group.consumer.assignment.interval.ms", "1000",
-            at_least(0), MEDIUM, cluster_wide, later(GROUPS);
+            at_least(0), MEDIUM, cluster_wide, honoured();
         /// Whether assignments of consumer groups are computed away from the coordinator's thread.
         group_consumer_assignor_offload_enable: bool = "group.consumer.assignor.offload.enable", "true",
-            any(), MEDIUM, internal cluster_wide, later(GROUPS);
+            any(), MEDIUM, internal cluster_wide, never(THREADS);
         /// The assignors of consumer groups, the default first.
         group_consumer_assignors: Vec<String> = "group.consumer.assignors", "uniform,range", list(NeverEmpty),
-            MEDIUM, read_only, later(GROUPS);
+            MEDIUM, read_only, honoured();
         /// How often members of a consumer group report.
         group_consumer_heartbeat_interval_ms: i32 = "group.consumer.heartbeat.interval.ms", "5000",
-            at_least(1), MEDIUM, read_only, later(GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The largest assignment interval a consumer group may ask for.
         group_consumer_max_assignment_interval_ms: i32 = "group.consumer.max.assignment.interval.ms", "15000",
-            at_least(0), MEDIUM, read_only, later(GROUPS);
+            at_least(0), MEDIUM, read_only, honoured();
         /// The largest heartbeat interval a consumer group may ask for.
         group_consumer_max_heartbeat_interval_ms: i32 = "group.consumer.max.heartbeat.interval.ms", "15000",
-            at_least(1), MEDIUM, read_only, later(GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The largest session timeout a consumer group may ask for.
         group_consumer_max_session_timeout_ms: i32 = "group.consumer.max.session.timeout.ms", "60000",
-            at_least(1), MEDIUM, read_only, later(GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The most members of a consumer group.
         group_consumer_max_size: i32 = "group.consumer.max.size", "2147483647", at_least(1), MEDIUM,
-            read_only, later(GROUPS);
+            read_only, honoured();
         /// Which conversions between classic and consumer groups happen by themselves.
         group_consumer_migration_policy: String = "group.consumer.migration.policy", "bidirectional",
             one_of_any_case(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), MEDIUM, read_only,
-            later(GROUPS);
+            honoured();
         /// The smallest assignment interval a consumer group may ask for.
         group_consumer_min_assignment_interval_ms: i32 = "group.consumer.min.assignment.interval.ms", "0",
-            at_least(0), MEDIUM, read_only, later(GROUPS);
+            at_least(0), MEDIUM, read_only, honoured();
         /// The smallest heartbeat interval a consumer group may ask for.
         group_consumer_min_heartbeat_interval_ms: i32 = "group.consumer.min.heartbeat.interval.ms", "5000",
-            at_least(1), MEDIUM, read_only, later(GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The smallest session timeout a consumer group may ask for.
         group_consumer_min_session_timeout_ms: i32 = "group.consumer.min.session.timeout.ms", "45000",
-            at_least(1), MEDIUM, read_only, later(GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// How often the topics that match a group's regular expressions are looked up again.
         group_consumer_regex_refresh_interval_ms: i32 = "group.consumer.regex.refresh.interval.ms", "600000",
-            at_least(10_000), MEDIUM, internal read_only, later(GROUPS);
+            at_least(10_000), MEDIUM, internal read_only, honoured();
         /// How long a member of a consumer group may be silent.
         group_consumer_session_timeout_ms: i32 = "group.consumer.session.timeout.ms", "45000", at_least(1),
-            MEDIUM, read_only, later(GROUPS);
+            MEDIUM, read_only, honoured();
         /// How long the group coordinator gathers records before it writes them; -1 adapts to the load.
         group_coordinator_append_linger_ms: i32 = "group.coordinator.append.linger.ms", "-1", at_least(-1),
             MEDIUM, read_only, later(GROUPS);
