@@ -30,6 +30,10 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
     ApiKey::TxnOffsetCommit,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
@@ -46,6 +50,8 @@ const SERVED: &[ApiKey] = &[
     ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
     ApiKey::ListConfigResources,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
@@ -108,6 +114,17 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::OffsetForLeaderEpoch(it) => {
             api::offset_for_leader_epoch::offset_for_leader_epoch(broker, call, it).into()
         }
+        Request::AddPartitionsToTxn(it) => {
+            api::add_partitions_to_txn::add_partitions_to_txn(broker, call, it)
+        }
+        Request::AddOffsetsToTxn(it) => api::add_offsets_to_txn::add_offsets_to_txn(broker, call, it),
+        Request::EndTxn(it) => api::end_txn::end_txn(broker, call, it),
+        Request::WriteTxnMarkers(it) => api::write_txn_markers::write_txn_markers(broker, call, it),
+        Request::TxnOffsetCommit(it) => api::txn_offset_commit::txn_offset_commit(broker, call, it),
+        Request::DescribeTransactions(it) => {
+            api::describe_transactions::describe_transactions(broker, call, it)
+        }
+        Request::ListTransactions(it) => api::list_transactions::list_transactions(broker, call, it),
         Request::DescribeConfigs(it) => api::describe_configs::describe_configs(broker, call, it).into(),
         Request::AlterConfigs(it) => api::alter_configs::alter_configs(broker, call, it),
         Request::AlterReplicaLogDirs(it) => {

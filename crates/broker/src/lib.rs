@@ -14,6 +14,7 @@
 //! | `share` | share groups on the data path: sessions, and what is in flight |
 //! | `shard` | coordinators: the seats of groups and transactions on their logs |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
+//! | `verification`, `commit` | what has to be known before a transactional append, and waited for after any |
 //! | `lifecycle` | registration, heartbeats, leave |
 //! | `fetch_session` | incremental fetch sessions, pure |
 //! | `metrics`, `loggers` | Prometheus; the levels of what is logged |
@@ -28,6 +29,7 @@ mod authorized_operations;
 mod auto_create;
 pub mod broker;
 pub mod call;
+mod commit;
 pub mod config;
 mod dispatch;
 pub mod fetch_session;
@@ -48,3 +50,4 @@ mod settings_change;
 mod shard;
 mod share;
 mod topic;
+mod verification;

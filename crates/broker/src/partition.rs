@@ -7,10 +7,10 @@ use arc_swap::ArcSwap;
 use ottla_base::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, Str, Timestamp, Uuid};
 use ottla_metadata::settings::TopicSettings;
 use ottla_record::{
-    AcceptedBatch, Compression, CompressionLevel, DecompressionLimits, Origin, Refusal, TimestampRules,
-    TimestampType, ValidationRules,
+    AcceptedBatch, BatchView, Compression, CompressionLevel, DecompressionLimits, Origin, Refusal,
+    TimestampRules, TimestampType, ValidationRules,
 };
-use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard};
+use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard, marker_of};
 use ottla_storage::{AppendError, AppendOptions, Appended, Commit, Log, StorageError};
 use ottla_wire::messages::fetch_response::EpochEndOffset;
 
@@ -211,12 +211,13 @@ impl Partition {
         config.cleanup_delete || !config.cleanup_compact
     }
 
-    /// Checks a batch that a client has sent and appends it.
+    /// Checks a batch that a client has sent and appends it. `guard` is the proof of its transaction.
     pub fn append(
         &self,
         produce_version: i16,
         records: bytes::Bytes,
         acknowledgement: Acknowledgement,
+        guard: VerificationGuard,
         now: Timestamp,
     ) -> Result<(Appended, AcceptedBatch), ProduceError> {
         // Who does not lead says so before it looks.
@@ -225,7 +226,7 @@ impl Partition {
             self.check_in_sync()?;
         }
         ottla_record::check_produce(&records, produce_version).map_err(ProduceError::Malformed)?;
-        let by = Author { origin: Origin::Client, producer: ProducerOrigin::Client(VerificationGuard::NONE) };
+        let by = Author { origin: Origin::Client, producer: ProducerOrigin::Client(guard) };
         self.append_by(by, &records, now)
     }
 
@@ -239,6 +240,14 @@ impl Partition {
         self.check_in_sync()?;
         let by = Author { origin: Origin::Coordinator, producer };
         self.append_by(by, &records, now).map(|(appended, _)| appended)
+    }
+
+    /// Whether a batch that a coordinator has built would be taken from its producer. Changes nothing.
+    pub(crate) fn may_append(&self, batch: &[u8], origin: ProducerOrigin) -> Result<(), Refusal> {
+        let batch = BatchView::new(batch).map_err(Refusal::from)?;
+        let header = batch.header();
+        let marker = marker_of(header, batch.payload()).map_err(Refusal::from)?;
+        self.log().with_producers(|producers| producers.prepare(header, marker, origin).map(|_| ()))
     }
 
     /// Whether so many replicas are in sync as `min.insync.replicas` wants before anything is appended.

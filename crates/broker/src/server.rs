@@ -260,6 +260,7 @@ async fn rotate_metrics(broker: Arc<Broker>) {
     loop {
         broker.host.sleep(METRICS_WINDOW).await;
         broker.metrics.requests.rotate();
+        broker.metrics.transactions.verification_time_us.rotate();
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_base::settings::Texts;
 use ottla_metadata::settings::{ResourceKind, TopicSettings, derived};
 use ottla_metadata::{Config, Delta, Image, Resource};
 use ottla_storage::LogConfig;
+use ottla_storage::producer_state::ProducerRules;
 
 use crate::broker::Broker;
 use crate::config::BrokerSettings;
@@ -55,6 +57,10 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
                 admission.set_limits(crate::server::listeners::admission_limits(&settings));
             }
             broker.logs.cordon(cordoned_paths(&settings));
+            let (before, rules) = (producer_rules(&broker.settings.load()), producer_rules(&settings));
+            if rules != before {
+                broker.logs.set_producer_rules(rules);
+            }
             broker.settings.store(Arc::new(settings));
         }
         Err(error) => tracing::error!(%error, "dynamic settings are invalid and were left as they were"),
@@ -64,6 +70,15 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
 /// The directories that get no new logs.
 pub(crate) fn cordoned_paths(settings: &BrokerSettings) -> Vec<PathBuf> {
     settings.server.cordoned_directories().iter().map(PathBuf::from).collect()
+}
+
+/// What idempotent producers are held against.
+pub(crate) fn producer_rules(settings: &BrokerSettings) -> ProducerRules {
+    let transactions = &settings.server.transactions;
+    ProducerRules {
+        expiration: Duration::from_millis(u64::try_from(transactions.producer_id_expiration_ms).unwrap_or(0)),
+        verify_transactions: transactions.transaction_partition_verification_enable,
+    }
 }
 
 /// What the configuration of a topic comes to on this broker.

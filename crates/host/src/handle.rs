@@ -151,7 +151,8 @@ impl Host {
     }
 
     /// Runs what may block on one of a few threads, and gives its result. It runs to its end even if the
-    /// returned future is dropped, and starts before that is polled. A simulated host runs it at once.
+    /// returned future is dropped, and starts before that is polled. A simulated host runs it at once. The work may
+    /// start tasks if its caller could.
     pub fn blocking<T, F>(&self, work: F) -> impl Future<Output = T> + Send + use<T, F>
     where
         T: Send + 'static,

@@ -182,7 +182,7 @@ pub struct LogSet {
     host: Host,
     directories: Vec<LogDirectory>,
     open_files: Arc<OpenFiles>,
-    producers: ProducerRules,
+    producers: Mutex<ProducerRules>,
     intervals: Intervals,
     logs: RwLock<BTreeMap<TopicPartition, Entry>>,
     /// Copies that are being moved here from another log directory.
@@ -213,6 +213,15 @@ impl LogSet {
     /// The log of a partition, if it is here and can be used.
     pub fn get(&self, partition: &TopicPartition) -> Option<Arc<Log>> {
         self.logs.read().get(partition).map(|entry| entry.log.clone())
+    }
+
+    /// Changes what idempotent producers are held against, in every log.
+    pub fn set_producer_rules(&self, rules: ProducerRules) {
+        *self.producers.lock() = rules;
+        let futures = self.futures.read().values().cloned().collect::<Vec<_>>();
+        for log in self.logs().into_iter().chain(futures) {
+            log.with_producers(|producers| producers.set_rules(rules));
+        }
     }
 
     /// Every log, by partition.
@@ -368,7 +377,7 @@ impl LogSet {
             partition: partition.clone(),
             path: directory.path().join(name),
             config,
-            producers: self.producers,
+            producers: *self.producers.lock(),
             // Should there be anything in a directory of this name, it is not trusted.
             last_shutdown: LastShutdown::Unclean,
             recovery_point: Offset::ZERO,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kill` | `kill -9` under idempotent load |
 //! | `corrupt` | bits flipped and files cut |
+//! | `transactions` | `kill -9` under transactions |
 //! | `producer`, `consumer`, `topics` | the load |
 //! | `history` | what the load says about the server, and its own tests |
 //! | `recovery` | how fast a killed server comes back |
@@ -21,6 +22,7 @@ mod recovery;
 mod requests;
 mod server;
 mod topics;
+mod transactions;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,6 +41,8 @@ enum Command {
     Kill(kill::Arguments),
     /// Flips bits and cuts files of a stopped server; wrong bytes are never served.
     Corrupt(corrupt::Arguments),
+    /// Ends the server with `kill -9` again and again under transactions; none may be torn, lost or left open.
+    Transactions(transactions::Arguments),
 }
 
 /// Runs the command.
@@ -46,12 +50,14 @@ pub fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Kill(arguments) => kill::run(&arguments),
         Command::Corrupt(arguments) => corrupt::run(&arguments),
+        Command::Transactions(arguments) => transactions::run(&arguments),
     }
 }
 
 /// What is run before a change lands.
 pub fn run_for_ci() -> Outcome {
     kill::run(&kill::Arguments::for_ci())?;
+    transactions::run(&transactions::Arguments::for_ci())?;
     corrupt::run(&corrupt::Arguments::for_ci())
 }
 

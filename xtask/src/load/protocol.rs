@@ -394,6 +394,13 @@ pub fn batch_of(values: &[Vec<u8>], timestamp: i64, sequence: Sequence) -> Vec<u
     batch
 }
 
+/// Makes a batch part of its producer's transaction.
+pub fn mark_transactional(batch: &mut [u8]) {
+    batch[22] |= 0x10;
+    let sum = crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// The offset and value of each record in the whole batches of `records`; fails on bytes that are not what
 /// their checksum says, and on anything that this driver did not write so.
 pub fn values(mut records: &[u8]) -> Outcome<Vec<(i64, Vec<u8>)>> {

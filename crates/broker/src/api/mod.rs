@@ -1,5 +1,7 @@
 //! One file per API; each says which versions it speaks and where it departs from Kafka.
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod alter_replica_log_dirs;
 pub mod api_versions;
@@ -15,6 +17,8 @@ pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod forward;
@@ -28,6 +32,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
@@ -43,3 +48,4 @@ mod share_states;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod write_share_group_state;
+pub mod write_txn_markers;

@@ -1,13 +1,14 @@
 //! Produce (key 0), versions 3 to 13; advertised from 0 as Kafka does, for librdkafka (KAFKA-18659).
 //!
-//! Departures from Kafka: none. Transactional batches are refused with `INVALID_TXN_STATE` as Kafka refuses those
-//! of a transaction that its coordinator does not know.
+//! Departures from Kafka: none. What a transaction writes first to a partition is verified with its coordinator
+//! (`transaction`).
 
 use std::sync::Arc;
 
-use ottla_base::{ErrorCode, Offset, Str, Timestamp};
+use ottla_base::{ErrorCode, Str, Timestamp};
 use ottla_net::{Answer, Response};
 use ottla_record::{Batches, StoredBatch};
+use ottla_storage::producer_state::VerificationGuard;
 use ottla_storage::{Appended, Duplicate};
 use ottla_wire::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use ottla_wire::messages::produce_response::{
@@ -18,7 +19,11 @@ use ottla_wire::messages::produce_response::{
 use super::leader_hint;
 use crate::broker::{Broker, ResolvedTopic};
 use crate::call::Call;
+use crate::commit::until_committed;
 use crate::partition::{Acknowledgement, Partition, ProduceError};
+use transaction::{Transactional, Verdicts};
+
+mod transaction;
 
 /// The first version that names topics by id (KIP-516).
 const FIRST_VERSION_WITH_TOPIC_IDS: i16 = 13;
@@ -34,22 +39,49 @@ pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Ans
     let Some(acknowledgement) = Acknowledgement::from_acks(request.acks) else {
         return call.respond(&refuse_all(&request, ErrorCode::InvalidRequiredAcks)).into();
     };
+    match transaction::begin(broker, &call, &request) {
+        Transactional::No => write(broker, call, request, acknowledgement, Verdicts::default()),
+        Transactional::Refused(code) => call.respond(&refuse_all(&request, code)).into(),
+        Transactional::Verified(verdicts) => write(broker, call, request, acknowledgement, verdicts),
+        Transactional::GoesOn(verification) => {
+            let broker = broker.clone();
+            Answer::later(async move {
+                let verdicts = verification.await;
+                match write(&broker, call, request, acknowledgement, verdicts) {
+                    Answer::Ready(response) => response,
+                    Answer::Later(future) | Answer::Patient(future) => future.await,
+                }
+            })
+        }
+    }
+}
+
+/// Appends what may be appended.
+fn write(
+    broker: &Arc<Broker>,
+    call: Call,
+    request: ProduceRequest,
+    acknowledgement: Acknowledgement,
+    verdicts: Verdicts,
+) -> Answer {
     let now = broker.host.wall_clock();
     let mut response = ProduceResponse::default();
     let mut waits: Vec<Wait> = Vec::new();
     let mut failed = false;
-    for topic in request.topic_data {
-        let resolved =
-            broker.resolve_topic(call.version >= FIRST_VERSION_WITH_TOPIC_IDS, &topic.name, topic.topic_id);
+    let with_ids = call.version >= FIRST_VERSION_WITH_TOPIC_IDS;
+    for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
+        let resolved = broker.resolve_topic(with_ids, &topic.name, topic.topic_id);
         let mut answers = Vec::with_capacity(topic.partition_data.len());
-        for data in topic.partition_data {
+        for (place, data) in topic.partition_data.into_iter().enumerate() {
             let index = data.index;
-            let outcome = append(broker, &call, &resolved, data, acknowledgement, now);
+            let outcome = match verdicts.of(topic_place, place) {
+                Ok(guard) => append(broker, &call, &resolved, data, acknowledgement, guard, now),
+                Err(code) => Err(ProduceError::Code(code)),
+            };
             let answer = match outcome {
                 Ok((partition, appended, log_append_time)) => {
                     let place = (response.responses.len(), answers.len());
-                    let end = appended.end;
-                    let wait = Wait { place, partition, end, flush_first: appended.flush_first };
+                    let wait = Wait { place, partition, appended };
                     // The only replica in sync has it already.
                     let asks = appended.flush_first || acknowledgement == Acknowledgement::AllInSync;
                     if asks && !wait.is_over() {
@@ -84,7 +116,7 @@ pub fn produce(broker: &Arc<Broker>, call: Call, request: ProduceRequest) -> Ans
     Answer::later(async move {
         let deadline = call.received + timeout;
         for wait in waits {
-            if let Err(code) = wait.done(&broker, deadline).await {
+            if let Err(code) = until_committed(&broker, &wait.partition, &wait.appended, deadline).await {
                 let (topic, partition) = wait.place;
                 let answer = &mut response.responses[topic].partition_responses[partition];
                 *answer = PartitionProduceResponse { index: answer.index, ..error_answer(code) };
@@ -105,6 +137,23 @@ fn has_transactional_records(request: &ProduceRequest) -> bool {
     records.flat_map(|it| Batches::new(it)).flatten().any(is_transactional)
 }
 
+/// The partition that a producer may write to, if this broker has it.
+fn destination(
+    broker: &Broker,
+    call: &Call,
+    topic: &ResolvedTopic,
+    index: i32,
+) -> Result<Arc<Partition>, ErrorCode> {
+    let (topic_id, name, partition_count) = topic.as_ref().map_err(|code| *code)?;
+    if crate::topic::is_internal(name) && !call.is_from_admin_client() {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    if !(0..*partition_count).contains(&index) {
+        return Err(ErrorCode::UnknownTopicOrPartition);
+    }
+    broker.partitions.get_hosted(*topic_id, index)
+}
+
 type AppendOutcome = Result<(Arc<Partition>, Appended, Option<Timestamp>), ProduceError>;
 
 fn append(
@@ -113,23 +162,17 @@ fn append(
     topic: &ResolvedTopic,
     data: PartitionProduceData,
     acknowledgement: Acknowledgement,
+    guard: VerificationGuard,
     now: Timestamp,
 ) -> AppendOutcome {
-    let (topic_id, name, partition_count) = topic.as_ref().map_err(|code| ProduceError::Code(*code))?;
-    if crate::topic::is_internal(name) && !call.is_from_admin_client() {
-        return Err(ProduceError::Code(ErrorCode::InvalidTopicException));
-    }
-    if !(0..*partition_count).contains(&data.index) {
-        return Err(ProduceError::Code(ErrorCode::UnknownTopicOrPartition));
-    }
-    let partition = broker.partitions.get_hosted(*topic_id, data.index).map_err(ProduceError::Code)?;
+    let partition = destination(broker, call, topic, data.index).map_err(ProduceError::Code)?;
     let records = data.records.unwrap_or_default();
     let bytes = records.len() as u64;
     let all = &broker.metrics.all_topics;
     for counters in [all, &*partition.counters] {
         counters.total_produce_requests.increment();
     }
-    match partition.append(call.version, records, acknowledgement, now) {
+    match partition.append(call.version, records, acknowledgement, guard, now) {
         Ok((appended, accepted)) => {
             let count = u64::try_from(appended.end.get() - appended.first.get()).unwrap_or(0);
             for counters in [all, &*partition.counters] {
@@ -167,34 +210,12 @@ struct Wait {
     /// Where the answer stands: topic, then partition.
     place: (usize, usize),
     partition: Arc<Partition>,
-    end: Offset,
-    flush_first: bool,
+    appended: Appended,
 }
 
 impl Wait {
     fn is_over(&self) -> bool {
-        !self.flush_first && self.partition.log().view().high_watermark >= self.end
-    }
-
-    async fn done(&self, broker: &Broker, deadline: ottla_base::Moment) -> Result<(), ErrorCode> {
-        let log = self.partition.log();
-        if self.flush_first {
-            log.flush_to(self.end).await.map_err(|error| error.error_code())?;
-            if self.partition.leadership().isr.len() <= 1 {
-                log.advance_high_watermark(self.end);
-            }
-        }
-        let listener = ottla_storage::Listener::new();
-        loop {
-            listener.reset();
-            log.listen(&listener);
-            if log.view().high_watermark >= self.end {
-                return Ok(());
-            }
-            self.partition.leader_epoch(-1)?;
-            let waited = broker.host.timeout_at(deadline, listener.wait()).await;
-            waited.map_err(|_| ErrorCode::RequestTimedOut)?;
-        }
+        !self.appended.flush_first && self.partition.log().view().high_watermark >= self.appended.end
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `instrument` | counters and histograms |
 //! | `exposition` | the Prometheus text format |
 //! | `topics` | what came in and went out, per topic |
+//! | `transactions` | verification, and markers that wait |
 //! | `requests` | requests and their times, per API |
 //! | `state` | what is read from state when somebody asks |
 //! | `http` | the port that Prometheus asks |
@@ -18,9 +19,11 @@ pub mod instrument;
 pub mod requests;
 pub mod state;
 pub mod topics;
+pub mod transactions;
 
 use requests::RequestMetrics;
 use topics::TopicCounters;
+use transactions::TransactionMetrics;
 
 /// Everything that is counted while the server runs.
 #[derive(Default)]
@@ -29,4 +32,6 @@ pub struct Metrics {
     pub all_topics: TopicCounters,
     /// Requests, per API.
     pub requests: RequestMetrics,
+    /// Transactions.
+    pub transactions: TransactionMetrics,
 }

@@ -1,6 +1,7 @@
 //! What is read from state when somebody asks: partitions, logs, sessions, the controller's view.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exposition::{Kind, Page};
 use super::topics;
@@ -14,6 +15,7 @@ pub fn render(broker: &Broker) -> String {
     let by_topic = counters.iter().map(|(name, counters)| (name.as_str(), &**counters));
     topics::render(&mut page, &broker.metrics.all_topics, by_topic);
     broker.metrics.requests.render(&mut page);
+    broker.metrics.transactions.render(&mut page);
     let partitions = broker.partitions.all();
     replica_manager(&mut page, broker, &partitions);
     partition_gauges(&mut page, &partitions);
@@ -35,6 +37,17 @@ fn replica_manager(page: &mut Page, broker: &Broker, partitions: &[Arc<Partition
         under_min += u32::from(leadership.isr.len() < wanted);
         at_min += u32::from(leadership.isr.len() == wanted);
     }
+    let now = broker.host.wall_clock();
+    let longest_ms = broker.settings.load().server.transactions.transaction_max_timeout_ms;
+    let longest = Duration::from_millis(u64::try_from(longest_ms).unwrap_or(0));
+    let is_late = |it: &&Arc<Partition>| {
+        it.log().with_producers(|producers| producers.has_late_transaction(now, longest))
+    };
+    page.gauge(
+        "kafka_server_replicamanager_partitionswithlatetransactionscount",
+        "Partitions with a transaction that should long have ended.",
+        partitions.iter().filter(is_late).count(),
+    );
     let offline = broker.logs.directories().iter().filter(|it| it.failure.is_some()).count();
     page.gauge("kafka_server_replicamanager_partitioncount", "Replicas on this broker.", partitions.len());
     page.gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads.", leaders);

@@ -15,7 +15,6 @@ use ottla_metadata::settings::ServerSettings;
 use ottla_storage::file_names::CLUSTER_METADATA_DIRECTORY;
 use ottla_storage::log_directory::lock_log_directory;
 use ottla_storage::meta_properties::{MetaProperties, verify_directories};
-use ottla_storage::producer_state::ProducerRules;
 use ottla_storage::{
     Directory, DirectoryOptions, FLUSH_CHECK_INTERVAL, FoundLog, Intervals, LogSet, LogSetOptions,
     OPEN_FILES_MAX, OpenFiles, Progress, TopicPartition,
@@ -257,10 +256,7 @@ fn log_set_options(
             let known = image.topics.named(topic)?;
             Some(settings_change::log_config_of(&of_topics, &image, &known.name))
         }),
-        producers: ProducerRules {
-            expiration: ms(i64::from(transactions.producer_id_expiration_ms)),
-            ..ProducerRules::default()
-        },
+        producers: settings_change::producer_rules(settings),
         recovery_threads_per_directory: usize::try_from(log.num_recovery_threads_per_data_dir)
             .unwrap_or(1)
             .max(1),

@@ -7,7 +7,7 @@ use ottla_base::Offset;
 use ottla_coordinator::World;
 use ottla_metadata::{Delta, Image};
 
-use super::{Groups, Shards, ShareStates};
+use super::{Groups, Shards, ShareStates, Transactions};
 use crate::broker::Broker;
 
 /// The coordinators of one broker.
@@ -18,6 +18,8 @@ pub(crate) struct Coordinators {
     pub(crate) groups: Shards<Groups>,
     /// The state of share groups.
     pub(crate) share_states: Shards<ShareStates>,
+    /// Transactional ids.
+    pub(crate) transactions: Shards<Transactions>,
 }
 
 impl Coordinators {
@@ -45,19 +47,24 @@ impl Coordinators {
         self.world.store(Some(world.clone()));
         self.groups.follow(broker, image, &world);
         self.share_states.follow(broker, image, &world);
+        self.transactions.follow(broker, image, &world);
     }
 
     /// Looks after deadlines, for as long as the broker runs.
     pub(crate) async fn run(broker: Arc<Broker>) {
-        let groups = broker.coordinators.groups.run(broker.clone());
-        let share_states = broker.coordinators.share_states.run(broker.clone());
-        tokio::join!(groups, share_states);
+        let all = &broker.coordinators;
+        tokio::join!(
+            all.groups.run(broker.clone()),
+            all.share_states.run(broker.clone()),
+            all.transactions.run(broker.clone())
+        );
     }
 
     /// Gives every seat up: whoever waits is told to look elsewhere.
     pub(crate) fn leave(&self, broker: &Arc<Broker>) {
         self.groups.leave_all(broker);
         self.share_states.leave_all(broker);
+        self.transactions.leave_all(broker);
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use ottla_base::Offset;
 use ottla_coordinator::World;
 use ottla_coordinator::group::{self, Fact, GroupCoordinator, GroupRecord, Producer, TransactionResult};
+use ottla_metadata::settings::ServerSettings;
 use ottla_wire::{DecodeError, EncodeError};
 
+use super::seated::Shard;
 use super::{Kind, Line, MarkerKind, Shards, share_state_work};
 use crate::broker::Broker;
 use crate::topic;
@@ -69,7 +71,11 @@ impl Kind for Groups {
         group::Request::SeeWorld(world)
     }
 
-    fn carry_out(broker: &Arc<Broker>, index: i32, effect: group::Effect) {
-        share_state_work::carry_out(broker, index, effect);
+    fn load_buffer_bytes(settings: &ServerSettings) -> i32 {
+        settings.groups.offsets_load_buffer_size
+    }
+
+    fn carry_out(broker: &Arc<Broker>, shard: &Arc<Shard<Self>>, effect: group::Effect) {
+        share_state_work::carry_out(broker, shard.index, effect);
     }
 }

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use ottla_base::{Offset, ProducerEpoch, ProducerId};
 use ottla_coordinator::World;
 use ottla_machine::Machine;
+use ottla_metadata::settings::ServerSettings;
 use ottla_wire::{DecodeError, EncodeError};
 
 use super::Shards;
+use super::seated::Shard;
 use crate::broker::Broker;
 
 /// A kind of coordinator.
@@ -36,11 +38,15 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// The codec number of the batches (`offsets.topic.compression.codec`).
     fn compression_codec(world: &World) -> i32;
 
+    /// How many bytes are read at once when the log is loaded.
+    fn load_buffer_bytes(settings: &ServerSettings) -> i32;
+
     /// The request that tells a machine of a new or changed world.
     fn see_world(world: Arc<World>) -> Request<Self>;
 
-    /// Does what a decision of the shard `index` wants done. Must not block: what takes time is spawned.
-    fn carry_out(broker: &Arc<Broker>, index: i32, effect: Effect<Self>);
+    /// Does what a decision of a shard wants done. Must not block: what takes time is spawned. What it tells the shard is
+    /// decided next.
+    fn carry_out(broker: &Arc<Broker>, shard: &Arc<Shard<Self>>, effect: Effect<Self>);
 }
 
 /// What can be asked of a kind's machine.

@@ -13,6 +13,8 @@
 //! | `groups` | groups and committed offsets |
 //! | `share_states` | the state of share groups |
 //! | `share_state_work` | what the group coordinator wants the share coordinator to keep and to forget |
+//! | `transactions` | transactional ids and their transactions |
+//! | `markers` | the markers that end transactions |
 //!
 //! A caller puts its request into the shard's inbox and then takes the shard, if nobody else has it; whoever has it
 //! serves the whole inbox. So a decision costs no change of task, and requests that come together are appended as one
@@ -27,16 +29,20 @@ mod groups;
 mod internal_topics;
 mod kind;
 mod load;
+mod markers;
 mod pen;
 mod seated;
 mod shards;
 mod share_state_work;
 mod share_states;
+mod transactions;
 
-pub(crate) use asked::{Asked, answer};
+pub(crate) use asked::{Asked, Given, answer};
 pub(crate) use coordinators::Coordinators;
 pub(crate) use groups::Groups;
 pub(crate) use internal_topics::{creatable as creatable_topic, ensure as ensure_internal_topic};
 pub(crate) use kind::{Kind, Line, MarkerKind};
+pub(crate) use markers::{Marked, Marker, append as append_marker};
 pub(crate) use shards::Shards;
 pub(crate) use share_states::ShareStates;
+pub(crate) use transactions::Transactions;

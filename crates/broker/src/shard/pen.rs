@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use ottla_base::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
 use ottla_machine::Atomicity;
-use ottla_record::{BatchBuilder, BatchOptions, Compression, CompressionLevel, EndTxnMarker, end_txn_batch};
+use ottla_record::{
+    BatchBuilder, BatchOptions, Compression, CompressionLevel, EndTxnMarker, Refusal, end_txn_batch,
+};
 use ottla_storage::producer_state::ProducerOrigin;
 
 use super::kind::{Line, MarkerKind};
@@ -28,6 +30,15 @@ pub(super) enum WriteError {
     Refused(ErrorCode),
     #[error("it is at offset {found} instead of {expected}: somebody else writes there")]
     Misplaced { expected: Offset, found: Offset },
+}
+
+/// Why a decision's lines may not be put down.
+#[derive(Debug)]
+pub(super) enum NotAdmitted {
+    /// The producer may not write them.
+    Refused(Refusal),
+    /// What was put down before is not in the log as it should be.
+    Lost(WriteError),
 }
 
 /// How a coordinator's batches are written.
@@ -87,6 +98,29 @@ impl<'p> Pen<'p> {
         Pen { partition, manner, next, open: None }
     }
 
+    /// Whether the producers of a decision's lines may write them. What was put down before is appended first, so that it
+    /// counts; nobody else writes here until the lines are put down.
+    pub(super) fn admits(&mut self, lines: &[Line], origin: ProducerOrigin) -> Result<(), NotAdmitted> {
+        for line in lines {
+            let batch = match line {
+                Line::Plain { .. } => continue,
+                Line::Transactional { producer, key, value } => {
+                    let mut open = OpenBatch::new(&self.manner, Some(*producer), origin);
+                    open.builder.append(self.manner.now, Some(key), value.as_deref(), []);
+                    open.builder.build()
+                }
+                Line::Marker { producer, coordinator_epoch, marker } => {
+                    marker_batch(*producer, *coordinator_epoch, *marker, self.manner.now)
+                }
+            };
+            self.flush().map_err(NotAdmitted::Lost)?;
+            self.partition.may_append(&batch, origin).map_err(NotAdmitted::Refused)?;
+            // All that a decision writes is of one producer.
+            return Ok(());
+        }
+        Ok(())
+    }
+
     /// Puts down what one decision wrote and [`Manner::admits`] has found to fit.
     pub(super) fn put(
         &mut self,
@@ -131,14 +165,13 @@ impl<'p> Pen<'p> {
 
     fn put_marker(
         &mut self,
-        (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
+        producer: (ProducerId, ProducerEpoch),
         coordinator_epoch: i32,
         marker: MarkerKind,
         origin: ProducerOrigin,
     ) -> Result<(), WriteError> {
         self.flush()?;
-        let marker = EndTxnMarker { committed: marker == MarkerKind::Commit, coordinator_epoch };
-        let batch = end_txn_batch(producer_id, producer_epoch, marker, self.manner.now);
+        let batch = marker_batch(producer, coordinator_epoch, marker, self.manner.now);
         self.append(batch, origin, 1)
     }
 
@@ -168,6 +201,16 @@ impl<'p> Pen<'p> {
             }
         }
     }
+}
+
+fn marker_batch(
+    (producer_id, producer_epoch): (ProducerId, ProducerEpoch),
+    coordinator_epoch: i32,
+    marker: MarkerKind,
+    now: Timestamp,
+) -> Bytes {
+    let marker = EndTxnMarker { committed: marker == MarkerKind::Commit, coordinator_epoch };
+    end_txn_batch(producer_id, producer_epoch, marker, now)
 }
 
 impl OpenBatch {

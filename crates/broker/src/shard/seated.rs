@@ -8,6 +8,7 @@ use std::time::Duration;
 use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset};
 use ottla_coordinator::World;
 use ottla_machine::{Input, Release, Seat};
+use ottla_record::Refusal;
 use ottla_storage::Listener;
 use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use super::asked::{Asked, Given};
 use super::kind::{Kind, Reply, Request};
 use super::load::Loaded;
-use super::pen::{Manner, Pen, TooLarge, WriteError, compression};
+use super::pen::{Manner, NotAdmitted, Pen, TooLarge, WriteError, compression};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -112,6 +113,11 @@ impl<K: Kind> Shard<K> {
         self.enter(broker, Input::Request(K::see_world(world), None), plain());
     }
 
+    /// Tells the machine of something; nobody waits for an answer.
+    pub(super) fn tell(self: &Arc<Self>, broker: &Arc<Broker>, request: Request<K>) {
+        self.enter(broker, Input::Request(request, None), plain());
+    }
+
     /// Lets the machine do what is due.
     pub(super) fn tick(self: &Arc<Self>, broker: &Arc<Broker>) {
         self.enter(broker, Input::Tick, plain());
@@ -192,7 +198,8 @@ impl<K: Kind> Shard<K> {
             let admitted = seat.submit_if(input, now, |records, atomicity| {
                 lines =
                     records.iter().map(K::write).collect::<Result<_, _>>().map_err(NotWritable::Encode)?;
-                manner.admits(&lines, atomicity).map_err(NotWritable::TooLarge)
+                manner.admits(&lines, atomicity).map_err(NotWritable::TooLarge)?;
+                pen.admits(&lines, origin).map_err(NotWritable::from)
             });
             match admitted {
                 Ok(append) if append.records.is_empty() => {}
@@ -201,7 +208,10 @@ impl<K: Kind> Shard<K> {
                     tracing::warn!(coordinator = K::NAME, partition = %self.partition, reason = %refused.reason, "a decision was dropped");
                     for caller in refused.callers.into_iter().flatten() {
                         // Who does not wait any more need not know.
-                        let _ = caller.send(Err(ErrorCode::UnknownServerError));
+                        let _ = caller.send(Err(refused.reason.error_code()));
+                    }
+                    if let NotWritable::Lost(error) = refused.reason {
+                        return Err(error);
                     }
                 }
             }
@@ -226,7 +236,7 @@ impl<K: Kind> Shard<K> {
             }
         }
         for effect in effects {
-            K::carry_out(broker, self.index, effect);
+            K::carry_out(broker, self, effect);
         }
         if seat.is_waiting() && !self.following.swap(true, Ordering::AcqRel) {
             broker.host.spawn(self.clone().follow(broker.clone()));
@@ -315,6 +325,30 @@ enum NotWritable {
     Encode(ottla_wire::EncodeError),
     #[error(transparent)]
     TooLarge(TooLarge),
+    #[error("its transaction may not write it: {0}")]
+    Refused(Refusal),
+    #[error("what was decided before: {0}")]
+    Lost(WriteError),
+}
+
+impl NotWritable {
+    /// What who has asked is told.
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            NotWritable::Encode(_) | NotWritable::TooLarge(_) => ErrorCode::UnknownServerError,
+            NotWritable::Refused(refusal) => refusal.code,
+            NotWritable::Lost(_) => ErrorCode::NotCoordinator,
+        }
+    }
+}
+
+impl From<NotAdmitted> for NotWritable {
+    fn from(reason: NotAdmitted) -> NotWritable {
+        match reason {
+            NotAdmitted::Refused(refusal) => NotWritable::Refused(refusal),
+            NotAdmitted::Lost(error) => NotWritable::Lost(error),
+        }
+    }
 }
 
 /// The origin of records that are of no client's transaction.

@@ -194,7 +194,7 @@ async fn load_once<K: Kind>(broker: &Arc<Broker>, shard: &Arc<Shard<K>>) -> bool
     let loading = {
         let (broker, shard) = (broker.clone(), shard.clone());
         move || {
-            let piece_bytes = broker.settings.load().server.groups.offsets_load_buffer_size.unsigned_abs();
+            let piece_bytes = K::load_buffer_bytes(&broker.settings.load().server).unsigned_abs();
             load::load::<K>(&broker.host, &shard.partition.log(), piece_bytes, || shard.is_wanted())
         }
     };

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use ottla_base::Offset;
 use ottla_coordinator::World;
 use ottla_coordinator::share_state::{Effect, Request, ShareCoordinator, ShareFact, ShareRecord};
+use ottla_metadata::settings::ServerSettings;
 use ottla_storage::LogStartReason;
 use ottla_wire::{DecodeError, EncodeError};
 
+use super::seated::Shard;
 use super::{Kind, Line, Shards};
 use crate::broker::Broker;
 use crate::topic;
@@ -44,9 +46,13 @@ impl Kind for ShareStates {
         Request::SeeWorld(world)
     }
 
-    fn carry_out(broker: &Arc<Broker>, index: i32, effect: Effect) {
+    fn load_buffer_bytes(settings: &ServerSettings) -> i32 {
+        settings.share_groups.share_coordinator_load_buffer_size
+    }
+
+    fn carry_out(broker: &Arc<Broker>, shard: &Arc<Shard<Self>>, effect: Effect) {
         let Effect::DeleteRecords { before } = effect;
-        let Some(partition) = Self::shards(broker).partition(index) else { return };
+        let partition = shard.partition.clone();
         let host = broker.host.clone();
         broker.host.spawn(async move {
             let deleting = move || {

@@ -13,6 +13,8 @@ use ottla_metadata::{Feature, Image};
 use super::*;
 use crate::World;
 
+mod model;
+
 const ID: &str = "orders";
 const TV0: i16 = 0;
 const TV2: i16 = 2;

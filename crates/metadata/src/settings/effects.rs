@@ -1,6 +1,5 @@
 //! Why a setting has no effect: the part of Ottla it waits for, or what Ottla has instead.
 
-pub(super) const TRANSACTIONS: &str = "transactions";
 pub(super) const SECURITY: &str = "security";
 pub(super) const GROUPS: &str = "consumer groups";
 pub(super) const SHARE_GROUPS: &str = "share groups";

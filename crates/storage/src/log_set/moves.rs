@@ -81,7 +81,7 @@ impl LogSet {
             partition: partition.clone(),
             path: target.directory.path().join(name),
             config: entry.log.config(),
-            producers: self.producers,
+            producers: *self.producers.lock(),
             last_shutdown: LastShutdown::Unclean,
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,

@@ -89,7 +89,7 @@ impl LogSet {
             host: options.host.clone(),
             directories,
             open_files: Arc::new(OpenFiles::new(options.open_files_max)),
-            producers: options.producers,
+            producers: Mutex::new(options.producers),
             intervals: options.intervals,
             logs: RwLock::default(),
             futures: RwLock::default(),
