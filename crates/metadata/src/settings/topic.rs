@@ -5,7 +5,7 @@ use ottla_base::settings::Emptiness::MayBeEmpty;
 use ottla_base::settings::{any, at_least, between, honoured, later, list_of, one_of};
 
 use crate::settings::checks::{GZIP_LEVEL, THROTTLED_REPLICAS};
-use crate::settings::effects::{COMPACTION, QUOTAS, SHARE_GROUPS, TIERED_STORAGE};
+use crate::settings::effects::{COMPACTION, QUOTAS, TIERED_STORAGE};
 
 settings! {
     /// Settings of a topic.

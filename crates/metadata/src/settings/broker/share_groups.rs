@@ -2,7 +2,7 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
-use ottla_base::settings::{any, at_least, between, later, list, never};
+use ottla_base::settings::{any, at_least, between, honoured, later, list, never};
 
 use crate::settings::effects::{PLUGINS, PURGATORY, SHARE_GROUPS, THREADS};
 
