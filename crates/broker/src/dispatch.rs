@@ -102,7 +102,6 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::SyncGroup(it) => api::sync_group::sync_group(broker, call, it),
         Request::DescribeGroups(it) => api::describe_groups::describe_groups(broker, call, it),
         Request::ListGroups(it) => api::list_groups::list_groups(broker, call, it),
-        Request::TxnOffsetCommit(it) => api::txn_offset_commit::txn_offset_commit(broker, call, it),
         Request::DeleteGroups(it) => api::delete_groups::delete_groups(broker, call, it),
         Request::OffsetDelete(it) => api::offset_delete::offset_delete(broker, call, it),
         Request::FindCoordinator(it) => api::find_coordinator::find_coordinator(broker, call, it).into(),

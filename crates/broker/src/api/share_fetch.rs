@@ -333,7 +333,7 @@ impl Fetching {
         for _ in 0..2 {
             let log = target.partition.log();
             let view = log.view();
-            let result = if log.is_warm(&view, wanted.from.into()) {
+            let result = if log.is_warm(&view, wanted.from.into(), wanted.max_bytes) {
                 read(&log, &view, &wanted)
             } else {
                 let (log, view) = (log.clone(), view.clone());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ottla_base::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId, Str};
+use ottla_base::{ErrorCode, PartitionIndex, ProducerEpoch, ProducerId};
 use ottla_coordinator::group::{
     CommitTransactionalOffsets, Producer, Reply, Request, txn_offset_commit_refused,
 };
