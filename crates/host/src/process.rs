@@ -68,6 +68,12 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// Keeps the kernel from backing memory with huge pages, which are two megabytes each however little of them is used.
+/// Small as a server's memory is, they would make up most of it.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
+}
+
 /// The memory that this process may use: the computer's, or less if its control group says so.
 pub fn memory_limit_bytes() -> u64 {
     let info = rustix::system::sysinfo();

@@ -8,7 +8,7 @@ use ottla_broker::config::BrokerSettings;
 use ottla_broker::loggers::Loggers;
 use ottla_broker::server::{self, RunningServer, StartError};
 use ottla_host::Host;
-use ottla_host::process::StopSignals;
+use ottla_host::process::{StopSignals, refuse_huge_pages};
 
 use crate::commands::format;
 use crate::commands::settings::SettingsArguments;
@@ -36,6 +36,9 @@ pub(crate) struct StartArguments {
 
 /// Runs the command.
 pub(crate) fn run(arguments: StartArguments, log_format: LogFormat, loggers: Loggers) -> Outcome {
+    if let Err(error) = refuse_huge_pages() {
+        tracing::debug!(%error, "memory may be larger than it has to be");
+    }
     let host = Host::real();
     let settings = arguments.settings.load(&host)?;
     if arguments.settings.config.is_none() {
