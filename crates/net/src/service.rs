@@ -38,6 +38,14 @@ impl Answer {
         Answer::Later(Box::pin(future))
     }
 
+    /// The same answer, if it waits for others.
+    pub fn patiently(self) -> Answer {
+        match self {
+            Answer::Later(future) => Answer::Patient(future),
+            ready => ready,
+        }
+    }
+
     /// An answer that waits for others.
     pub fn patient(future: impl Future<Output = Response> + Send + 'static) -> Answer {
         Answer::Patient(Box::pin(future))

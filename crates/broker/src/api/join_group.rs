@@ -20,6 +20,7 @@ const FIRST_VERSION_WITHOUT_A_NAME: i16 = 7;
 pub fn join_group(broker: &Arc<Broker>, call: Call, request: JoinGroupRequest) -> Answer {
     let group = request.group_id.clone();
     let asked = Request::JoinGroup(JoinGroup { client: client(&call), request });
+    // A rebalance takes as long as its members like.
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
         let reply = match given {
             Ok(Reply::JoinGroup(reply)) => reply,
@@ -28,6 +29,7 @@ pub fn join_group(broker: &Arc<Broker>, call: Call, request: JoinGroupRequest) -
         };
         call.respond(&as_told(reply, call.version))
     })
+    .patiently()
 }
 
 fn refused(code: ErrorCode) -> JoinGroupResponse {

@@ -23,6 +23,7 @@ pub fn sync_group(broker: &Arc<Broker>, call: Call, request: SyncGroupRequest) -
     }
     let group = request.group_id.clone();
     let asked = Request::SyncGroup(SyncGroup { client: client(&call), request });
+    // A rebalance takes as long as its members like.
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
         let reply = match given {
             Ok(Reply::SyncGroup(reply)) => reply,
@@ -31,6 +32,7 @@ pub fn sync_group(broker: &Arc<Broker>, call: Call, request: SyncGroupRequest) -
         };
         call.respond(&reply)
     })
+    .patiently()
 }
 
 fn refused(code: ErrorCode) -> SyncGroupResponse {
