@@ -44,6 +44,9 @@ public final class ToolsDriver {
         Map.entry("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
         Map.entry("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
         Map.entry("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),
+        Map.entry("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
+        Map.entry("kafka-share-groups", "org.apache.kafka.tools.consumer.group.ShareGroupCommand"),
+        Map.entry("kafka-console-share-consumer", "org.apache.kafka.tools.consumer.ConsoleShareConsumer"),
         Map.entry("kafka-storage", "kafka.tools.StorageTool"));
 
     /** Where the running tool's output goes; late threads of an earlier tool keep writing to their own. */

@@ -66,6 +66,11 @@ const SERVED: &[ApiKey] = &[
     ApiKey::UpdateRaftVoter,
     ApiKey::ShareFetch,
     ApiKey::ShareAcknowledge,
+    ApiKey::ShareGroupHeartbeat,
+    ApiKey::ShareGroupDescribe,
+    ApiKey::DescribeShareGroupOffsets,
+    ApiKey::AlterShareGroupOffsets,
+    ApiKey::DeleteShareGroupOffsets,
     ApiKey::InitializeShareGroupState,
     ApiKey::ReadShareGroupState,
     ApiKey::WriteShareGroupState,
@@ -161,6 +166,19 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         }
         Request::ShareFetch(it) => api::share_fetch::share_fetch(broker, call, it),
         Request::ShareAcknowledge(it) => api::share_acknowledge::share_acknowledge(broker, call, it),
+        Request::ShareGroupHeartbeat(it) => {
+            api::share_group_heartbeat::share_group_heartbeat(broker, call, it)
+        }
+        Request::ShareGroupDescribe(it) => api::share_group_describe::share_group_describe(broker, call, it),
+        Request::DescribeShareGroupOffsets(it) => {
+            api::describe_share_group_offsets::describe_share_group_offsets(broker, call, it)
+        }
+        Request::AlterShareGroupOffsets(it) => {
+            api::alter_share_group_offsets::alter_share_group_offsets(broker, call, it)
+        }
+        Request::DeleteShareGroupOffsets(it) => {
+            api::delete_share_group_offsets::delete_share_group_offsets(broker, call, it)
+        }
         Request::InitializeShareGroupState(it) => {
             api::initialize_share_group_state::initialize_share_group_state(broker, call, it)
         }

@@ -26,6 +26,13 @@ pub fn group_client(stage: &Stage<'_>) -> Outcome<Transcript> {
     play(stage, program.arg(stage.node.address()))
 }
 
+/// The scenario `java-share`: members of share groups, and the admin client on them.
+pub fn share_client(stage: &Stage<'_>) -> Outcome<Transcript> {
+    let mut program =
+        stage.setting.reference.program(ClassPath::Server, "ShareClient", &["-Dlog4j2.level=OFF"])?;
+    play(stage, program.arg(stage.node.address()))
+}
+
 /// The scenario `probe`: every request of `probe.script` in every version.
 pub fn probe(stage: &Stage<'_>) -> Outcome<Transcript> {
     requests(stage, include_str!("probe.script"))

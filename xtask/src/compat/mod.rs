@@ -137,6 +137,18 @@ const SCENARIOS: &[Scenario] = &[
         ci: false,
         kind: Kind::Beside(java::transactions),
     },
+    Scenario {
+        name: "share-tools",
+        about: "the command-line tools of share groups",
+        ci: false,
+        kind: Kind::Beside(tools::share),
+    },
+    Scenario {
+        name: "java-share",
+        about: "share consumers of the Java client, and the admin client on their groups",
+        ci: false,
+        kind: Kind::Beside(java::share_client),
+    },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
     Scenario {
         name: "confluent",

@@ -24,6 +24,11 @@ pub fn run(stage: &Stage<'_>) -> Outcome<Transcript> {
     Ok(transcript)
 }
 
+/// The scenario `share-tools`: share groups, as `share.script` has them.
+pub fn share(stage: &Stage<'_>) -> Outcome<Transcript> {
+    play(include_str!("share.script"), stage.setting.reference, stage.node, &stage.folder)
+}
+
 /// Apache Kafka lists log directories in the order of a hash map.
 fn log_dirs_in_order(line: String) -> String {
     let Ok(mut answer) = serde_json::from_str::<Value>(&line) else {

@@ -83,10 +83,11 @@ async fn all_offsets(
     group: &Str,
 ) -> Result<Vec<DescribeShareGroupOffsetsResponseTopic>, ErrorCode> {
     let request = Request::InitializedSharePartitions(group.clone());
-    let has: BTreeMap<Uuid, BTreeSet<i32>> = match broker.coordinators.groups.ask(broker, group, request).await? {
-        Reply::InitializedSharePartitions(has) => has,
-        _ => return Err(ErrorCode::UnknownServerError),
-    };
+    let has: BTreeMap<Uuid, BTreeSet<i32>> =
+        match broker.coordinators.groups.ask(broker, group, request).await? {
+            Reply::InitializedSharePartitions(has) => has,
+            _ => return Err(ErrorCode::UnknownServerError),
+        };
     let image = broker.image.load_full();
     let wanted = has.into_iter().filter_map(|(id, partitions)| {
         let name = image.topics.get(id)?.name.clone();

@@ -8,18 +8,23 @@ use ottla_net::Answer;
 use ottla_wire::messages::share_group_heartbeat_request::ShareGroupHeartbeatRequest;
 use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
 
-use super::share_groups;
+use super::{group_client, share_groups};
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::shard;
 
 /// Asks the group's coordinator.
-pub fn share_group_heartbeat(broker: &Arc<Broker>, call: Call, request: ShareGroupHeartbeatRequest) -> Answer {
+pub fn share_group_heartbeat(
+    broker: &Arc<Broker>,
+    call: Call,
+    request: ShareGroupHeartbeatRequest,
+) -> Answer {
     if !share_groups::are_enabled(broker) {
         return call.respond(&refused(ErrorCode::UnsupportedVersion)).into();
     }
     let group = request.group_id.clone();
-    let heartbeat = Request::ShareGroupHeartbeat(ShareHeartbeat { client: call.client(), request });
+    let heartbeat =
+        Request::ShareGroupHeartbeat(ShareHeartbeat { client: group_client::client(&call), request });
     let asked = broker.coordinators.groups.ask(broker, &group, heartbeat);
     shard::answer(asked, move |given| match given {
         Ok(Reply::ShareGroupHeartbeat(response)) => call.respond(&response),

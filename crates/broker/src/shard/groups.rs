@@ -75,7 +75,7 @@ impl Kind for Groups {
         settings.groups.offsets_load_buffer_size
     }
 
-    fn carry_out(broker: &Arc<Broker>, shard: &Arc<Shard<Self>>, effect: group::Effect) {
-        share_state_work::carry_out(broker, shard.index, effect);
+    fn carry_out(broker: &Arc<Broker>, _shard: &Arc<Shard<Self>>, effect: group::Effect) {
+        share_state_work::carry_out(broker, effect);
     }
 }

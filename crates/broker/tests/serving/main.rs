@@ -8,5 +8,6 @@ mod log_dirs;
 mod offsets;
 mod produce;
 mod restart;
+mod share_groups;
 mod topics;
 mod versions;

@@ -12,6 +12,7 @@ use super::classic::live::{Member, State};
 use super::deciding::Deciding;
 use super::kind::Kind;
 use super::request::Reply;
+use super::share;
 
 /// From this version on, `DescribeGroups` tells that a group is not there instead of calling it dead.
 const TELLS_OF_MISSING_GROUPS: i16 = 6;
@@ -113,6 +114,9 @@ fn missing(version: i16, message: String, group: Str) -> DescribedGroup {
 
 /// Deletes an empty group with its offsets.
 pub(super) fn delete(deciding: &mut Deciding<'_>, group: Str, caller: Ticket) {
+    if deciding.with_group(&group, |it| it.kind()) == Some(Kind::Share) {
+        return share::delete(deciding, group, caller);
+    }
     let checked = deciding.with_group(&group, |it| it.check_delete());
     let code = match checked.unwrap_or(Err(ErrorCode::GroupIdNotFound)) {
         Ok(()) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ottla_base::{Str, Uuid};
 use ottla_machine::Ticket;
 use ottla_metadata::controller::Refusal;
+use ottla_wire::messages::delete_groups_response::DeletableGroupResult;
 use ottla_wire::messages::delete_share_group_state_response::DeleteShareGroupStateResponse;
 
 use super::super::deciding::Deciding;
@@ -13,38 +14,34 @@ use super::super::request::Reply;
 use super::sharing::{Waiting, WorkCause, error_of};
 use super::{ShareGroup, Sharing, existing, records, unseen};
 
-/// How whoever deletes groups answers: with the error of this group, if there is one.
-pub(in crate::group) type DeletedGroupAnswer = fn(Str, Result<(), Refusal>) -> Reply;
-
 /// Somebody who deletes a group and waits for the share coordinator.
 #[derive(Debug)]
 pub(super) struct HeldDeletion {
     caller: Ticket,
-    answer: DeletedGroupAnswer,
 }
 
 /// Deletes a share group that has no members: at once if the share coordinator knows nothing of it, otherwise when it
 /// has forgotten it.
-pub(in crate::group) fn delete(
-    deciding: &mut Deciding<'_>,
-    id: Str,
-    caller: Ticket,
-    answer: DeletedGroupAnswer,
-) {
+pub(in crate::group) fn delete(deciding: &mut Deciding<'_>, id: Str, caller: Ticket) {
     match begin(deciding, &id) {
         Ok(Some(work)) => {
-            deciding.soft.share.waiting.insert(work, Waiting::DeleteGroup(HeldDeletion { caller, answer }));
+            deciding.soft.share.waiting.insert(work, Waiting::DeleteGroup(HeldDeletion { caller }));
         }
         Ok(None) => deciding.answer(caller, answer(id, Ok(()))),
         Err(refusal) => deciding.answer(caller, answer(id, Err(refusal))),
     }
 }
 
+/// The answer; without words, as in Kafka.
+fn answer(group_id: Str, result: Result<(), Refusal>) -> Reply {
+    let error_code = result.err().map_or(0, |refusal| refusal.code.code());
+    Reply::DeleteGroup(DeletableGroupResult { group_id, error_code, ..Default::default() })
+}
+
 /// The number of the work to wait for, if there is any.
 fn begin(deciding: &mut Deciding<'_>, id: &Str) -> Result<Option<u64>, Refusal> {
     let group = existing(deciding, id)?;
-    // Without words, unlike the deletion of other kinds.
-    group.refuse_unless_empty().map_err(|refusal| Refusal::from(refusal.code))?;
+    group.refuse_unless_empty()?;
     let told = known_partitions(deciding, group)?;
     if told.is_empty() {
         forget(deciding, id);
@@ -83,9 +80,9 @@ pub(super) fn state_gone(
     deciding: &mut Deciding<'_>,
     id: &Str,
     held: HeldDeletion,
-    answer: &DeleteShareGroupStateResponse,
+    told: &DeleteShareGroupStateResponse,
 ) {
-    let mut codes = answer.results.iter().flat_map(|topic| &topic.partitions);
+    let mut codes = told.results.iter().flat_map(|topic| &topic.partitions);
     let refused = codes.find_map(|partition| error_of(partition.error_code));
     let result = match refused {
         Some(code) => Err(Refusal::from(code)),
@@ -95,7 +92,7 @@ pub(super) fn state_gone(
     if result.is_ok() {
         forget(deciding, id);
     }
-    deciding.answer(held.caller, (held.answer)(id.clone(), result));
+    deciding.answer(held.caller, answer(id.clone(), result));
 }
 
 /// Removes everything that is left of a group without members.

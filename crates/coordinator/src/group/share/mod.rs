@@ -16,7 +16,7 @@
 //! anybody acts on it.
 
 mod assignor;
-pub(super) mod deletion;
+mod deletion;
 mod describe;
 mod heartbeat;
 mod offsets;
@@ -29,6 +29,7 @@ mod tests;
 pub use heartbeat::ShareHeartbeat;
 pub use sharing::{ShareStateDeleted, ShareStateInitialized, ShareStateWork, WorkCause};
 
+pub(super) use deletion::delete;
 pub(super) use describe::describe;
 pub(super) use heartbeat::{fire, heartbeat};
 pub(super) use offsets::{alter_offsets, delete_offsets};

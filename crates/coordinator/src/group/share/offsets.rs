@@ -40,7 +40,7 @@ pub(in crate::group) fn alter_offsets(
 ) {
     match begin_alter(deciding, &request) {
         Err(refusal) => {
-            let (error_code, error_message) = error_fields(refusal);
+            let (error_code, error_message) = spoken(refusal);
             let answer = AlterShareGroupOffsetsResponse { error_code, error_message, ..Default::default() };
             deciding.answer(caller, Reply::AlterShareGroupOffsets(answer));
         }
@@ -49,6 +49,12 @@ pub(in crate::group) fn alter_offsets(
             deciding.soft.share.waiting.insert(work, Waiting::AlterOffsets { caller, answer });
         }
     }
+}
+
+/// Code and words of a refusal; administrators are always told something.
+fn spoken(refusal: Refusal) -> (i16, Option<Str>) {
+    let (code, message) = error_fields(refusal);
+    (code, message.or_else(|| Some(Str::from_static(ErrorCode::from_code(code).message()))))
 }
 
 /// The answer so far, and the number of the work that it depends on.
@@ -67,11 +73,11 @@ fn begin_alter(
     let mut told: BTreeMap<Uuid, BTreeMap<i32, i64>> = BTreeMap::new();
     let mut more: BTreeMap<Uuid, SharedTopic> = BTreeMap::new();
     let mut answer = AlterShareGroupOffsetsResponse::default();
+    // As in Kafka, topics that are not there are answered first.
+    let missing = request.topics.iter().filter(|asked| image.topics.named(&asked.topic_name).is_none());
+    answer.responses.extend(missing.map(unknown_topic));
     for asked in &request.topics {
-        let Some(topic) = image.topics.named(&asked.topic_name) else {
-            answer.responses.push(unknown_topic(asked));
-            continue;
-        };
+        let Some(topic) = image.topics.named(&asked.topic_name) else { continue };
         let shared = more.entry(topic.id).or_insert_with(|| SharedTopic::new(topic.name.clone()));
         let starts = told.entry(topic.id).or_default();
         let mut partitions = Vec::with_capacity(asked.partitions.len());
@@ -161,7 +167,7 @@ pub(in crate::group) fn delete_offsets(
 ) {
     match begin_delete(deciding, &request) {
         Err(refusal) => {
-            let (error_code, error_message) = error_fields(refusal);
+            let (error_code, error_message) = spoken(refusal);
             let answer = DeleteShareGroupOffsetsResponse { error_code, error_message, ..Default::default() };
             deciding.answer(caller, Reply::DeleteShareGroupOffsets(answer));
         }

@@ -477,10 +477,10 @@ fn where_a_group_reads_is_set_before_it_has_members() {
     assert_eq!(work.1, BTreeMap::from([(queue, BTreeMap::from([(0, 7)]))]));
     fixture.ask(keeps(work, ErrorCode::None));
     let expected = vec![
+        ("other".into(), 0, unknown),
         ("queue".into(), 0, 0),
         ("queue".into(), 5, unknown),
         ("queue".into(), -1, unknown),
-        ("other".into(), 0, unknown),
     ];
     assert_eq!(altered(fixture.reply(caller)), (0, expected));
     assert_eq!(describe(&mut fixture, "g").group_state, "Empty");
@@ -592,6 +592,48 @@ fn a_group_without_members_forgets_topics() {
     // Whoever comes next begins anew.
     stand(&mut fixture, beat("a", 0, Some(&["queue"])));
     assert_eq!(told(&mut fixture)[0].1[&queue], BTreeMap::from([(0, -1), (1, -1)]));
+}
+
+fn deleted_group(reply: Option<Reply>) -> ErrorCode {
+    let Some(Reply::DeleteGroup(result)) = reply else { panic!("not an answer to a deletion: {reply:?}") };
+    assert_eq!((result.group_id.as_str(), &result.error_message), ("g", &None));
+    ErrorCode::from_code(result.error_code)
+}
+
+#[test]
+fn a_group_goes_after_its_state() {
+    let mut fixture = Fixture::new();
+    let delete = || Request::DeleteGroup("g".into());
+    assert_eq!(deleted_group(Some(fixture.ask(delete()))), ErrorCode::GroupIdNotFound);
+    let queue = settled(&mut fixture, 2);
+    assert_eq!(deleted_group(Some(fixture.ask(delete()))), ErrorCode::NonEmptyGroup);
+    heartbeat(&mut fixture, beat("a", -1, None));
+    let caller = fixture.send(delete());
+    let (topics, answer) = forgets(&mut fixture, ErrorCode::NotCoordinator);
+    assert_eq!(topics, BTreeMap::from([(queue, vec![0, 1])]));
+    fixture.ask(answer);
+    assert_eq!(deleted_group(fixture.reply(caller)), ErrorCode::NotCoordinator);
+    assert_eq!(describe(&mut fixture, "g").group_state, "Empty", "it is still there");
+    // Whoever comes in between keeps it.
+    let caller = fixture.send(delete());
+    let (_, answer) = forgets(&mut fixture, ErrorCode::None);
+    stand(&mut fixture, beat("b", 0, Some(&["queue"])));
+    fixture.effects();
+    fixture.ask(answer);
+    assert_eq!(deleted_group(fixture.reply(caller)), ErrorCode::NonEmptyGroup);
+    heartbeat(&mut fixture, beat("b", -1, None));
+    let caller = fixture.send(delete());
+    let (topics, answer) = forgets(&mut fixture, ErrorCode::None);
+    assert_eq!(topics, BTreeMap::from([(queue, vec![0, 1])]));
+    fixture.records();
+    fixture.ask(answer);
+    assert_eq!(deleted_group(fixture.reply(caller)), ErrorCode::None);
+    assert_eq!(types(&fixture.records()), [(12, false), (15, false), (11, false)]);
+    assert!(fixture.state().groups.is_empty());
+    // A group that the share coordinator knows nothing of goes at once.
+    stand(&mut fixture, beat("a", 0, Some(&["nowhere"])));
+    heartbeat(&mut fixture, beat("a", -1, None));
+    assert_eq!(deleted_group(Some(fixture.ask(delete()))), ErrorCode::None);
 }
 
 #[test]
