@@ -32,6 +32,7 @@ use crate::group::Client;
 use crate::group::classic::CONSUMER_PROTOCOL;
 use crate::group::deciding::Deciding;
 use crate::group::modern::MemberState;
+use crate::group::modern::subscriptions::SubscriptionKind;
 use crate::group::state::Group;
 use crate::group::why::{Cause, Trigger};
 
@@ -171,17 +172,19 @@ impl Turn<'_, '_> {
         &mut self,
         member: &Member,
         updated: &Member,
-    ) -> Result<(i32, crate::group::modern::subscriptions::SubscriptionKind, Subscription), Refusal> {
+    ) -> Result<(i32, Option<SubscriptionKind>, Subscription), Refusal> {
         let names_changed = self.note_member(member, updated);
         let regex = self.note_regex(member, updated)?;
-        let (mut epoch, mut kind) = (self.group.epoch(), self.kind());
+        let (mut epoch, mut kind) = (self.group.epoch(), None);
         let mut subscription = Subscription::Same;
         if names_changed || regex != RegexChange::None {
             subscription = Subscription::Changed;
             let trigger = self.trigger_of(member, updated);
-            (epoch, kind) = self.epoch_after(Epoch::Next(trigger), member, updated);
+            let next = self.epoch_after(Epoch::Next(trigger), member, updated);
+            (epoch, kind) = (next.0, Some(next.1));
         } else if self.is_to_look_at_topics() {
-            (epoch, kind) = self.epoch_after(Epoch::NextIfTopicsChanged, member, updated);
+            let next = self.epoch_after(Epoch::NextIfTopicsChanged, member, updated);
+            (epoch, kind) = (next.0, Some(next.1));
         }
         Ok((epoch, kind, subscription))
     }

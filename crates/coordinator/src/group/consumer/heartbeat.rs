@@ -142,17 +142,19 @@ fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Re
     let updated = updated(&member, client, message);
     let names_changed = turn.note_member(&member, &updated);
     let regex = turn.note_regex(&member, &updated)?;
-    let assignor_changed =
-        turn.preferred_assignor_with(&member, &member) != turn.preferred_assignor_with(&member, &updated);
-    let (mut epoch, mut kind) = (turn.group.epoch(), turn.kind());
+    let assignor_changed = member.assignor != updated.assignor
+        && turn.preferred_assignor_with(&member, &member) != turn.preferred_assignor_with(&member, &updated);
+    let (mut epoch, mut kind) = (turn.group.epoch(), None);
     if names_changed || regex == RegexChange::Resolved || assignor_changed {
         let trigger = match names_changed || regex == RegexChange::Resolved {
             true => turn.trigger_of(&member, &updated),
             false => Trigger::AssignorChanged,
         };
-        (epoch, kind) = turn.epoch_after(Epoch::Next(trigger), &member, &updated);
+        let next = turn.epoch_after(Epoch::Next(trigger), &member, &updated);
+        (epoch, kind) = (next.0, Some(next.1));
     } else if turn.is_to_look_at_topics() {
-        (epoch, kind) = turn.epoch_after(Epoch::NextIfTopicsChanged, &member, &updated);
+        let next = turn.epoch_after(Epoch::NextIfTopicsChanged, &member, &updated);
+        (epoch, kind) = (next.0, Some(next.1));
     }
     let target = turn.target_for(epoch, &member, &updated, kind);
     let subscription = match names_changed || regex != RegexChange::None {
@@ -170,7 +172,7 @@ fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Re
     let response = Response {
         member_id: Some(updated.id.clone()),
         member_epoch: updated.epoch,
-        heartbeat_interval_ms: turn.settings().consumer_heartbeat_interval_ms,
+        heartbeat_interval_ms: turn.settings.consumer_heartbeat_interval_ms,
         assignment: tell.then(|| assignment(&updated.assigned)),
         ..Response::default()
     };

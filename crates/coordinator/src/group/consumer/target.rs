@@ -30,20 +30,21 @@ struct Members<'a> {
 }
 
 impl Turn<'_, '_> {
-    /// What `updated` is to own. `member` is what it was before.
+    /// What `updated` is to own. `member` is what it was before; `kind` is looked up if it is not known.
     pub(super) fn target_for(
         &mut self,
         epoch: i32,
         member: &Member,
         updated: &Member,
-        kind: SubscriptionKind,
+        kind: Option<SubscriptionKind>,
     ) -> Target {
         let last = self.group.target();
-        let interval_ms = self.settings().consumer_assignment_interval_ms;
+        let interval_ms = self.settings.consumer_assignment_interval_ms;
         if last.epoch >= epoch || !last.may_be_replaced(interval_ms, self.deciding.at.wall_clock) {
             return self.last_target_for(updated);
         }
         let image = self.image();
+        let kind = kind.unwrap_or_else(|| self.kind());
         let assignor = self.preferred_assignor_with(member, updated);
         let members = Members::new(&self.group, updated);
         let before = members.before();

@@ -44,20 +44,22 @@ pub(super) struct Turn<'d, 'a> {
     pub(super) deciding: &'d mut Deciding<'a>,
     pub(super) group: Cow<'a, ConsumerGroup>,
     pub(super) records: Records,
+    /// The group's settings.
+    pub(super) settings: Arc<GroupSettings>,
     origin: Origin,
 }
 
 impl<'d, 'a> Turn<'d, 'a> {
     pub(super) fn new(deciding: &'d mut Deciding<'a>, group: Cow<'a, ConsumerGroup>) -> Turn<'d, 'a> {
-        let records = Records::of(group.id());
-        Turn { deciding, group, records, origin: Origin::Consumer }
+        Turn::with(deciding, OpenGroup { group, records: Vec::new(), origin: Origin::Consumer })
     }
 
     pub(super) fn with(deciding: &'d mut Deciding<'a>, open: OpenGroup<'a>) -> Turn<'d, 'a> {
         let OpenGroup { group, records: list, origin } = open;
         let mut records = Records::of(group.id());
         records.list = list;
-        Turn { deciding, group, records, origin }
+        let settings = deciding.group_settings(group.id());
+        Turn { deciding, group, records, settings, origin }
     }
 
     /// Writes what was decided.
@@ -79,12 +81,6 @@ impl<'d, 'a> Turn<'d, 'a> {
     /// The server's settings.
     pub(super) fn server(&self) -> Arc<ServerSettings> {
         self.deciding.world().settings.clone()
-    }
-
-    /// The group's settings.
-    pub(super) fn settings(&mut self) -> Arc<GroupSettings> {
-        let id = self.group.id().clone();
-        self.deciding.group_settings(&id)
     }
 
     /// The member of this id.
@@ -153,7 +149,7 @@ impl<'d, 'a> Turn<'d, 'a> {
 
     /// Expects a member to report within the group's session timeout.
     pub(super) fn expect_report(&mut self, member_id: &Str) {
-        let timeout_ms = self.settings().consumer_session_timeout_ms;
+        let timeout_ms = self.settings.consumer_session_timeout_ms;
         self.expect_report_within(member_id, timeout_ms);
     }
 
