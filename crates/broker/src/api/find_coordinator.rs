@@ -27,6 +27,7 @@ pub fn find_coordinator(broker: &Arc<Broker>, call: Call, request: FindCoordinat
     if call.version < FIRST_VERSION_WITH_MANY_KEYS {
         return call.respond(&one(find(&request.key)));
     }
+    let is_known = (GROUP..=SHARE).contains(&request.key_type);
     let coordinators = request.coordinator_keys.iter().map(|key| match find(key) {
         Ok(endpoint) => Coordinator {
             key: key.clone(),
@@ -40,7 +41,8 @@ pub fn find_coordinator(broker: &Arc<Broker>, call: Call, request: FindCoordinat
             node_id: -1,
             port: -1,
             error_code: code.code(),
-            error_message: Some(Str::default()),
+            // Kafka explains only what it stumbles over.
+            error_message: Some(Str::from_static(if is_known { "" } else { code.message() })),
             ..Default::default()
         },
     });
@@ -51,7 +53,8 @@ fn one(found: Result<Endpoint, ErrorCode>) -> FindCoordinatorResponse {
     let message = |code: ErrorCode| Some(Str::from_static(code.message()));
     match found {
         Ok(endpoint) => FindCoordinatorResponse {
-            error_message: message(ErrorCode::None),
+            // Kafka has no other words for it.
+            error_message: Some(Str::from_static("NONE")),
             node_id: endpoint.node_id.get(),
             host: endpoint.host,
             port: endpoint.port,

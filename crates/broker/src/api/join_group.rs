@@ -36,8 +36,11 @@ fn refused(code: ErrorCode) -> JoinGroupResponse {
     JoinGroupResponse { error_code: code.code(), ..Default::default() }
 }
 
-/// Older versions cannot say that there is no protocol.
+/// A refusal names no protocol; older versions cannot say that there is none.
 fn as_told(mut reply: JoinGroupResponse, version: i16) -> JoinGroupResponse {
+    if reply.error_code != ErrorCode::None.code() {
+        reply.protocol_name = None;
+    }
     if version < FIRST_VERSION_WITHOUT_A_NAME {
         reply.protocol_name.get_or_insert_with(Str::default);
     }
