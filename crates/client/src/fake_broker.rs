@@ -34,12 +34,16 @@ use ottla_wire::messages::{
     offset_for_leader_epoch_request::OffsetForLeaderEpochRequest, produce_request::ProduceRequest,
 };
 use ottla_wire::records::header::ResponseHeader;
-use ottla_wire::{ApiKey, Message, Reader, Writer, decode_request_header, response_header_version};
+use ottla_wire::{
+    ApiKey, EncodeError, Message, Reader, Writer, decode_request_header, response_header_version,
+};
 use parking_lot::Mutex;
+
+use crate::fake_group::FakeGroup;
 
 /// The only topic.
 pub(crate) const TOPIC: &str = "topic";
-const TOPIC_ID: Uuid = Uuid::from_number(4711);
+pub(crate) const TOPIC_ID: Uuid = Uuid::from_number(4711);
 
 /// How brokers misbehave.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +69,8 @@ pub(crate) struct FakeCluster {
 pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) logs: Vec<Log>,
-    ports: Vec<u16>,
+    pub(crate) group: FakeGroup,
+    pub(crate) ports: Vec<u16>,
     random: u64,
     next_producer: i64,
     sessions: BTreeMap<i32, Session>,
@@ -99,6 +104,7 @@ impl FakeCluster {
         let state = State {
             faults: Faults::default(),
             logs,
+            group: FakeGroup::default(),
             ports: Vec::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             next_producer: 100,
@@ -131,7 +137,7 @@ impl FakeCluster {
 }
 
 impl State {
-    fn random(&mut self, below: u64) -> u64 {
+    pub(crate) fn random(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -139,7 +145,7 @@ impl State {
     }
 
     /// Whether something goes wrong now.
-    fn goes_wrong(&mut self) -> bool {
+    pub(crate) fn goes_wrong(&mut self) -> bool {
         self.random(100) < self.faults.percent
     }
 
@@ -245,7 +251,7 @@ impl Broker {
             ApiKey::OffsetForLeaderEpoch => self
                 .epoch_ends(OffsetForLeaderEpochRequest::decode(&mut reader, version).unwrap())
                 .encode(&mut body, version),
-            other => panic!("{other:?} is not asked here"),
+            other => self.group(other, &mut reader, version, &mut body),
         }
         .unwrap();
         let mut writer = Writer::default();
@@ -268,6 +274,45 @@ impl Broker {
 }
 
 impl Broker {
+    /// What groups ask.
+    fn group(
+        &self,
+        key: ApiKey,
+        reader: &mut Reader,
+        version: i16,
+        body: &mut Writer,
+    ) -> Result<(), EncodeError> {
+        let mut state = self.state.lock();
+        let at = self.index;
+        match key {
+            ApiKey::FindCoordinator => {
+                state.find_coordinator(Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::JoinGroup => {
+                state.join(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::SyncGroup => {
+                state.sync(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::Heartbeat => {
+                state.heartbeat(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::LeaveGroup => {
+                state.leave(Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                state.consumer_heartbeat(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::OffsetCommit => {
+                state.commit(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            ApiKey::OffsetFetch => {
+                state.committed(at, Message::decode(reader, version).unwrap()).encode(body, version)
+            }
+            other => panic!("{other:?} is not asked here"),
+        }
+    }
+
     fn hang_up(&self) -> Answer {
         if self.state.lock().faults.is_silent {
             return Answer::later(std::future::pending());

@@ -9,6 +9,7 @@
 //! | `producer` | records into batches, batches to leaders, in order and once |
 //! | `fetcher` | records out of assigned partitions |
 //! | `coordinator` | the broker that keeps a group's or a transaction's state |
+//! | `share` | a member of a share group: its records, and what became of them |
 //! | `consumer` | a member of a group: its share of partitions, and its place in them |
 //!
 //! Invariants: every public call has one deadline and ends by it; dropping a future loses nothing that was accepted
@@ -24,9 +25,12 @@ mod coordinator;
 mod error;
 #[cfg(test)]
 mod fake_broker;
+#[cfg(test)]
+mod fake_group;
 mod fetcher;
 mod options;
 mod producer;
+mod share;
 mod topic_ids;
 
 pub use admin::Admin;
@@ -43,3 +47,4 @@ pub use options::{
     parse_duration, unknown_keys,
 };
 pub use producer::{Delivery, Producer, ProducerRecord, RecordMetadata, Transaction, TransactionalProducer};
+pub use share::{Acknowledge, ShareConsumer, SharedBatch, SharedRecords};

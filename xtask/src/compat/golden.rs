@@ -51,9 +51,11 @@ pub fn record(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
     let batches = setting.folder.join("batches.bin");
     let producers = setting.folder.join("golden-0");
+    let assignors = setting.folder.join("assignors.txt");
     for (program, made, kept) in [
         ("GoldenBatches", &batches, "crates/record/testdata/batches.bin"),
         ("GoldenProducerState", &producers, "crates/storage/testdata/golden-0"),
+        ("GoldenClientAssignors", &assignors, "crates/client/testdata/assignors.txt"),
     ] {
         let mut java = setting.reference.program(ClassPath::Server, program, &["-Dlog4j2.level=OFF"])?;
         capture(java.arg(made), b"", LIMIT)?.success(program)?;

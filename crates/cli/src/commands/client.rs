@@ -7,7 +7,10 @@ use clap::Args;
 use ottla_base::ErrorCode;
 use ottla_base::settings::{Setting, Table, Texts, parse_properties};
 use ottla_client::admin::{Admin, Items};
-use ottla_client::{Cluster, ClusterOptions, Error, FetcherOptions, ProducerOptions, unknown_keys};
+use ottla_client::{
+    Cluster, ClusterOptions, ConsumerOptions, Error, FetcherOptions, ProducerOptions, ShareOptions,
+    unknown_keys,
+};
 use ottla_host::Host;
 
 use crate::failure::{Failure, Outcome};
@@ -65,8 +68,13 @@ impl ClientArguments {
         if let Some(timeout) = self.call_timeout_ms {
             texts.insert("default.api.timeout.ms".to_owned(), timeout.to_string());
         }
-        const KNOWN: [&[Setting]; 3] =
-            [ClusterOptions::SETTINGS, ProducerOptions::SETTINGS, FetcherOptions::SETTINGS];
+        const KNOWN: [&[Setting]; 5] = [
+            ClusterOptions::SETTINGS,
+            ProducerOptions::SETTINGS,
+            FetcherOptions::SETTINGS,
+            ConsumerOptions::SETTINGS,
+            ShareOptions::SETTINGS,
+        ];
         for key in unknown_keys(&texts, &KNOWN) {
             output::remark(format_args!("warning: the setting {key} is not known and has no effect"));
         }

@@ -176,9 +176,14 @@ async fn describe(admin: &Admin, arguments: &DescribeArguments, output: &mut Out
         output.json(&described.iter().map(|(id, it)| described_json(id, it)).collect())?;
         return outcome;
     }
+    if described.is_empty() {
+        return outcome;
+    }
     let now = admin.cluster().host().wall_clock();
     let rows = described.iter().map(|(id, it)| {
-        let open_for = it.started.map_or_else(|| "-".to_owned(), |started| seconds_between(started, now));
+        let is_open = matches!(it.state.as_str(), "Ongoing" | "PrepareCommit" | "PrepareAbort");
+        let started = it.started.filter(|_| is_open);
+        let open_for = started.map_or_else(|| "-".to_owned(), |started| seconds_between(started, now));
         let partitions: Vec<String> = it.partitions.iter().map(ToString::to_string).collect();
         [
             id.to_string(),

@@ -21,6 +21,8 @@ mod member;
 pub(crate) mod offsets;
 mod rebalances;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -162,22 +162,22 @@ fn legacy(batch: &LegacyBatchView<'_>, limit: u64) -> Result<Content, RecordsErr
 
 /// How batches are looked at as they come.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scan {
-    pub(super) from: Offset,
-    pub(super) check_crcs: bool,
-    pub(super) read_committed: bool,
+pub(crate) struct Scan {
+    pub(crate) from: Offset,
+    pub(crate) check_crcs: bool,
+    pub(crate) read_committed: bool,
 }
 
 /// What a scan found.
 #[derive(Debug)]
-pub(super) struct Scanned {
-    pub(super) batches: Vec<Bytes>,
-    pub(super) next_offset: Offset,
-    pub(super) leader_epoch: Option<LeaderEpoch>,
+pub(crate) struct Scanned {
+    pub(crate) batches: Vec<Bytes>,
+    pub(crate) next_offset: Offset,
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
 }
 
 /// Takes the whole batches of an answer, without control batches and, if asked, without aborted transactions.
-pub(super) fn scan(
+pub(crate) fn scan(
     records: &Bytes,
     aborted: Vec<AbortedTransaction>,
     scan: Scan,
@@ -235,7 +235,7 @@ fn is_abort(batch: &BatchView<'_>) -> Result<bool, RecordsError> {
 }
 
 /// What an answer had for a partition, once scanned.
-pub(super) fn fetched(
+pub(crate) fn fetched(
     partition: TopicPartition,
     offsets: [i64; 3],
     from: Offset,

@@ -33,6 +33,8 @@ use tokio::task::JoinHandle;
 pub use self::batches::{ConsumedRecord, Fetched, FetchedBatch};
 pub use self::position::Position;
 
+pub(crate) use self::batches::{Scan, fetched, scan};
+
 use self::position::{Assigned, Found, Place};
 use self::session::{Asked, Session};
 use crate::admin::isolation_number;

@@ -1,5 +1,6 @@
 //! `ottla consume`: records of a topic, as they come.
 
+mod group;
 mod template;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,11 @@ const POLL: Duration = Duration::from_millis(500);
         all that is there\n  \
     ottla consume orders --partition 2 --offset -10 --format '%o %T %k: %v\\n'\n      \
         the last ten records of a partition, and what follows\n  \
-    ottla consume orders --from-beginning --json --max-messages 5 | jq .value\n\n\
+    ottla consume orders --from-beginning --json --max-messages 5 | jq .value\n  \
+    ottla consume orders --group payments --from-beginning\n      \
+        as a member of a group: it goes on where the group has come to\n  \
+    ottla consume orders --share-group mailers --max-messages 10\n      \
+        as a member of a share group: each record goes to one member and is accepted once it is printed\n\n\
     Placeholders of --format: %t topic, %p partition, %o offset, %T timestamp, %k key, %v value, %h headers,\n\
     %K and %V the sizes of key and value, %% a percent sign; \\n, \\t, \\xHH as usual.")]
 pub(crate) struct ConsumeArguments {
@@ -63,6 +68,20 @@ pub(crate) struct ConsumeArguments {
     /// End where the log ends now
     #[arg(short = 'e', long)]
     until_end: bool,
+    /// Read as a member of this group, and commit how far
+    #[arg(
+        short,
+        long,
+        value_name = "GROUP",
+        conflicts_with_all = ["partitions", "offset", "until_end", "share_group"]
+    )]
+    group: Option<String>,
+    /// Who shares out partitions: classic (the members) or consumer (the server)
+    #[arg(long, value_name = "PROTOCOL", requires = "group")]
+    group_protocol: Option<String>,
+    /// Take records as a member of this share group, and accept them
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["partitions", "offset", "until_end", "from_beginning"])]
+    share_group: Option<String>,
     /// Which records of transactions: read_uncommitted (all) or read_committed
     #[arg(long, value_name = "LEVEL")]
     isolation_level: Option<String>,
@@ -92,6 +111,12 @@ async fn consume(arguments: ConsumeArguments) -> Outcome {
         false => Printer::Text(Template::parse(&arguments.format)?),
     };
     let texts = fetcher_texts(&arguments, &host, start)?;
+    if arguments.group.is_some() {
+        return Box::pin(group::consume(&arguments, &host, printer, &texts)).await;
+    }
+    if arguments.share_group.is_some() {
+        return Box::pin(group::share(&arguments, &host, printer, &texts)).await;
+    }
     let options = FetcherOptions::read(&texts).map_err(Failure::misuse)?;
     let isolation = match options.isolation_level.as_str() {
         "read_committed" => Isolation::ReadCommitted,
@@ -272,6 +297,8 @@ struct Session<'a> {
     ends: BTreeMap<TopicPartition, Offset>,
     idle: Option<Duration>,
     last_record: Moment,
+    /// Behind the last record of each partition that was printed.
+    printed: BTreeMap<TopicPartition, Offset>,
 }
 
 impl<'a> Session<'a> {
@@ -292,6 +319,7 @@ impl<'a> Session<'a> {
             ends,
             idle: arguments.timeout.map(Duration::from_millis),
             last_record: host.now(),
+            printed: BTreeMap::new(),
         }
     }
 
@@ -316,7 +344,7 @@ impl<'a> Session<'a> {
                 }
                 Err(error) => return Err(explain(error)),
             }
-            if self.idle.is_some_and(|idle| self.host.now().since(self.last_record) >= idle) {
+            if self.is_idle() {
                 return Ok(());
             }
         }
@@ -328,6 +356,10 @@ impl<'a> Session<'a> {
             Some(idle) => idle.saturating_sub(self.host.now().since(self.last_record)).min(POLL),
             None => POLL,
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle.is_some_and(|idle| self.host.now().since(self.last_record) >= idle)
     }
 
     /// Partitions that the topic has now and had not are read from their beginning.
@@ -356,6 +388,7 @@ impl<'a> Session<'a> {
                         break;
                     }
                     self.count += 1;
+                    self.printed.insert(part.partition.clone(), record.offset.after(1));
                     self.printer.print(&part.partition, &record, &mut self.buffer);
                 }
                 self.output.bytes(&self.buffer)?;

@@ -8,7 +8,7 @@ use std::io::BufRead;
 use clap::Args;
 use ottla_base::settings::Texts;
 use ottla_base::{PartitionIndex, Str};
-use ottla_client::{Delivery, Producer, ProducerOptions, ProducerRecord};
+use ottla_client::{Cluster, Delivery, Producer, ProducerOptions, ProducerRecord, TransactionalProducer};
 use ottla_host::Host;
 use ottla_host::process::StopSignals;
 use tokio::sync::mpsc;
@@ -32,7 +32,9 @@ const DELIVERIES_MAX: usize = 50_000;
         a line `42:{\"item\": 1}` is a record with the key 42\n  \
     ottla produce orders --header source=shop --compression zstd --property linger.ms=50\n  \
     printf 'a:1,b:2\\tkey\\tvalue\\n' | ottla produce orders --headers --key-separator \"$(printf '\\t')\"\n  \
-    ottla consume orders --from-beginning --json --until-end | ottla produce copy --json\n\n\
+    ottla consume orders --from-beginning --json --until-end | ottla produce copy --json\n  \
+    ottla produce orders --transactional-id import-1 < orders.txt\n      \
+        all lines or none: readers with isolation.level=read_committed see them together\n\n\
     Without standard input from elsewhere, every line typed is a record; Ctrl-D ends.")]
 pub(crate) struct ProduceArguments {
     /// The topic; most servers make it if it does not exist
@@ -63,6 +65,9 @@ pub(crate) struct ProduceArguments {
     /// Who must have a record before it counts: all, 1 (the leader) or 0 (nobody)
     #[arg(long, value_name = "ACKS")]
     acks: Option<String>,
+    /// Send all lines in one transaction, which is committed at the end and aborted if anything fails
+    #[arg(long, value_name = "ID")]
+    transactional_id: Option<String>,
     /// A setting of the producer, such as linger.ms=50; may be given several times
     #[arg(short = 'X', long = "property", value_name = "KEY=VALUE")]
     properties: Vec<String>,
@@ -82,6 +87,9 @@ async fn produce(arguments: ProduceArguments) -> Outcome {
     let texts = producer_texts(&arguments, &host)?;
     let options = ProducerOptions::from_texts(&texts).map_err(explain)?;
     let cluster = arguments.client.connect(&host, &texts).await?;
+    if options.transactional_id.is_some() {
+        return Box::pin(produce_in_transaction(&arguments, &host, format, cluster, options)).await;
+    }
     let producer = Producer::new(&cluster, options).map_err(explain)?;
     // A topic that cannot be written to is told before anybody types.
     producer.topic(&arguments.topic).await.map_err(|error| explain(error).about(&arguments.topic))?;
@@ -113,9 +121,64 @@ async fn produce(arguments: ProduceArguments) -> Outcome {
     sent.finish().await
 }
 
+/// All lines or none. What was typed before Ctrl-C is none.
+async fn produce_in_transaction(
+    arguments: &ProduceArguments,
+    host: &Host,
+    format: LineFormat,
+    cluster: Cluster,
+    options: ProducerOptions,
+) -> Outcome {
+    let mut producer = Box::pin(TransactionalProducer::new(&cluster, options)).await.map_err(explain)?;
+    let transaction = Box::pin(producer.begin()).await.map_err(explain)?;
+    let mut lines = read_lines(host);
+    let mut signals = StopSignals::listen().map_err(|error| Failure::new(format!("signals: {error}")))?;
+    let mut sent = Sent::new(arguments.verbose);
+    loop {
+        let line = tokio::select! {
+            biased;
+            _ = signals.next() => {
+                Box::pin(transaction.abort()).await.map_err(explain)?;
+                return Err(Failure::new("the transaction was aborted, and nothing was sent"));
+            }
+            line = lines.recv() => line,
+        };
+        let Some(line) = line else { break };
+        let line = line.map_err(|error| Failure::new(format!("cannot read standard input: {error}")))?;
+        sent.lines += 1;
+        let number = sent.lines;
+        let made = format.record(line).map_err(|failure| failure.about(format!("line {number}")));
+        let record = match made {
+            Ok(record) => ProducerRecord {
+                topic: Str::from(arguments.topic.as_str()),
+                partition: arguments.partition.map(PartitionIndex),
+                ..record
+            },
+            Err(failure) => {
+                Box::pin(transaction.abort()).await.map_err(explain)?;
+                return Err(failure);
+            }
+        };
+        match Box::pin(transaction.send(record)).await {
+            Ok(delivery) => sent.add(number, delivery).await?,
+            Err(error) => sent.fail(number, explain(error)),
+        }
+    }
+    let ended = match sent.failed {
+        0 => Box::pin(transaction.commit()).await,
+        _ => Box::pin(transaction.abort()).await,
+    };
+    sent.finish().await?;
+    ended.map_err(explain)
+}
+
 fn producer_texts(arguments: &ProduceArguments, host: &Host) -> Outcome<Texts> {
     let mut texts = arguments.client.texts(host, &arguments.properties)?;
-    let flags = [("compression.type", &arguments.compression), ("acks", &arguments.acks)];
+    let flags = [
+        ("compression.type", &arguments.compression),
+        ("acks", &arguments.acks),
+        ("transactional.id", &arguments.transactional_id),
+    ];
     for (key, value) in flags {
         if let Some(value) = value {
             texts.insert(key.to_owned(), value.clone());

@@ -162,3 +162,110 @@ fn check(counts: &Topics, all: &Members, assignment: &Assignment, assignor: Assi
         }
     }
 }
+
+/// `t0:1,t0:2` as partitions; a dash is none.
+fn partitions_of(text: &str) -> Vec<TopicPartition> {
+    let all = text.split(',').filter(|it| *it != "-");
+    all.map(|it| {
+        let (topic, index) = it.split_once(':').unwrap();
+        TopicPartition::new(topic, index.parse().unwrap())
+    })
+    .collect()
+}
+
+fn some(text: &str) -> Option<Str> {
+    (text != "-").then(|| text.into())
+}
+
+/// How many members have how many partitions.
+fn loads(assignment: &Assignment) -> Vec<usize> {
+    let mut loads: Vec<usize> = assignment.values().map(Vec::len).collect();
+    loads.sort_unstable();
+    loads
+}
+
+/// How many partitions stay where they were.
+fn kept(assignment: &Assignment, all: &Members) -> usize {
+    let of = |id: &Str| all[id].owned.iter().filter(|it| assignment[id].contains(it)).count();
+    all.keys().map(of).sum()
+}
+
+/// Cases that Apache Kafka's assignors were given (`xtask/java/GoldenClientAssignors.java`): `range` and `roundrobin` give
+/// the same; the sticky ones, whose choices among equals follow Java's hash maps, are as even and move no more.
+#[test]
+fn what_kafkas_assignors_give() {
+    let cases = include_str!("../../../testdata/assignors.txt").trim().split("\n\n");
+    let mut count = 0;
+    for case in cases {
+        let mut lines = case.lines();
+        let title = lines.next().unwrap();
+        let assignor = Assignor::of_name(title.rsplit(' ').next().unwrap()).unwrap();
+        let (mut counts, mut all, mut expected) = (Topics::new(), Members::new(), Assignment::new());
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["topic", name, ref racks @ ..] => {
+                    let racks = racks.iter().map(|it| it.split('+').filter_map(some).collect());
+                    counts.insert(name.into(), racks.collect());
+                }
+                [
+                    "member",
+                    id,
+                    wanted,
+                    "owned",
+                    owned,
+                    "generation",
+                    generation,
+                    "instance",
+                    instance,
+                    "rack",
+                    rack,
+                ] => {
+                    let member = MemberSubscription {
+                        topics: wanted.split(',').filter(|it| !it.is_empty()).map(Str::from).collect(),
+                        owned: partitions_of(owned),
+                        generation: generation.parse().unwrap(),
+                        instance_id: some(instance),
+                        rack: some(rack),
+                    };
+                    all.insert(id.into(), member);
+                }
+                ["gets", id, partitions] => drop(expected.insert(id.into(), partitions_of(partitions))),
+                _ => panic!("{title}: {line}"),
+            }
+        }
+        let mut given = assignor.assign(&counts, &all);
+        given.values_mut().for_each(|it| it.sort_by_key(ToString::to_string));
+        expected.values_mut().for_each(|it| it.sort_by_key(ToString::to_string));
+        match assignor {
+            Assignor::Range | Assignor::RoundRobin => assert_eq!(shown(&given), shown(&expected), "{title}"),
+            Assignor::Sticky => {
+                assert_eq!(
+                    loads(&given),
+                    loads(&expected),
+                    "{title}: {} / {}",
+                    shown(&given),
+                    shown(&expected)
+                );
+                let (ours, theirs) = (kept(&given, &all), kept(&expected, &all));
+                assert!(
+                    ours >= theirs,
+                    "{title}: {ours} < {theirs}: {} / {}",
+                    shown(&given),
+                    shown(&expected)
+                );
+            }
+            Assignor::CooperativeSticky => {
+                let (ours, theirs) = (kept(&given, &all), kept(&expected, &all));
+                assert!(
+                    ours >= theirs,
+                    "{title}: {ours} < {theirs}: {} / {}",
+                    shown(&given),
+                    shown(&expected)
+                );
+            }
+        }
+        count += 1;
+    }
+    assert_eq!(count, 120);
+}
