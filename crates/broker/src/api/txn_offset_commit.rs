@@ -55,16 +55,13 @@ pub fn txn_offset_commit(broker: &Arc<Broker>, call: Call, request: TxnOffsetCom
     let candidate = Candidate { partition, first_sequence: NO_SEQUENCE };
     let commit = Commit { broker: broker.clone(), index, request, answer };
     match verification::verify(broker, claim, vec![candidate]) {
-        Verification::Done(verdicts) => match commit.asked(verdicts) {
-            Ok((commit, Asked::Here(Some(given)))) => commit.finish(given).into(),
-            Ok((commit, asked)) => Answer::later(async move { commit.finish(asked.await) }),
-            Err(response) => response.into(),
+        Verification::Done(verdicts) => match commit.ask(verdicts) {
+            Asked::Here(Some(given)) => commit.finish(given).into(),
+            asked => Answer::later(async move { commit.finish(asked.await) }),
         },
         Verification::GoesOn(verifying) => Answer::later(async move {
-            match commit.asked(verifying.await) {
-                Ok((commit, asked)) => commit.finish(asked.await),
-                Err(response) => response,
-            }
+            let asked = commit.ask(verifying.await);
+            commit.finish(asked.await)
         }),
     }
 }
@@ -79,18 +76,17 @@ struct Commit {
 
 impl Commit {
     /// Puts the commit before the group, with the proof that it belongs to a transaction.
-    fn asked(self, verdicts: verification::Verdicts) -> Result<(Commit, Asked<Reply>), Response> {
+    fn ask(&self, verdicts: verification::Verdicts) -> Asked<Reply> {
         let guard = match verdicts.into_iter().next().unwrap_or(Ok(VerificationGuard::NONE)) {
             Ok(guard) => guard,
-            Err(code) => return Err(self.answer.refuse(&self.request, told(code))),
+            Err(code) => return Asked::refused(code),
         };
         let request = Request::CommitTransactionalOffsets(CommitTransactionalOffsets {
             client: client(&self.answer.call),
             request: self.request.clone(),
         });
         let origin = ProducerOrigin::Coordinator(guard);
-        let asked = self.broker.coordinators.groups.ask_at(&self.broker, self.index, request, origin);
-        Ok((self, asked))
+        self.broker.coordinators.groups.ask_at(&self.broker, self.index, request, origin)
     }
 
     fn finish(self, given: Given<Reply>) -> Response {
