@@ -5,7 +5,7 @@ use ottla_base::settings::Emptiness::MayBeEmpty;
 use ottla_base::settings::{any, at_least, honoured, later, list, never, one_of};
 
 use crate::settings::checks::SHARE_OFFSET_RESET;
-use crate::settings::effects::{SHARE_GROUPS, STREAMS_GROUPS, THREADS};
+use crate::settings::effects::{STREAMS_GROUPS, THREADS};
 
 settings! {
     /// Settings of a group.
@@ -30,10 +30,10 @@ settings! {
             dynamic, honoured();
         /// The least time between two assignments of the share group.
         share_assignment_interval_ms: i32 = "share.assignment.interval.ms", "1000", at_least(0), MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// Whether assignments are computed away from the coordinator's thread.
         share_assignor_offload_enable: bool = "share.assignor.offload.enable", "true", any(), MEDIUM,
-            internal dynamic, later(SHARE_GROUPS);
+            internal dynamic, never(THREADS);
         /// Where a new share group begins to read: `latest`, `earliest` or `by_duration:` and an ISO 8601
         /// duration.
         share_auto_offset_reset: String = "share.auto.offset.reset", "latest", SHARE_OFFSET_RESET, MEDIUM,
@@ -43,7 +43,7 @@ settings! {
             honoured();
         /// How often members of the share group report.
         share_heartbeat_interval_ms: i32 = "share.heartbeat.interval.ms", "5000", at_least(1), MEDIUM,
-            dynamic, later(SHARE_GROUPS);
+            dynamic, honoured();
         /// Whether the share group sees records of open transactions.
         share_isolation_level: String = "share.isolation.level", "read_uncommitted",
             one_of(&["read_committed", "read_uncommitted"]), MEDIUM, dynamic, honoured();
@@ -58,7 +58,7 @@ settings! {
             dynamic, honoured();
         /// How long a member of the share group may be silent.
         share_session_timeout_ms: i32 = "share.session.timeout.ms", "45000", at_least(1), MEDIUM, dynamic,
-            later(SHARE_GROUPS);
+            honoured();
         /// How many records a task may be behind and still count as caught up.
         streams_acceptable_recovery_lag: i64 = "streams.acceptable.recovery.lag", "10000", at_least(0),
             MEDIUM, internal dynamic, later(STREAMS_GROUPS);

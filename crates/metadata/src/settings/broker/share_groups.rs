@@ -17,10 +17,10 @@ settings! {
             any(), MEDIUM, cluster_wide, honoured();
         /// The least time between two assignments of a share group.
         group_share_assignment_interval_ms: i32 = "group.share.assignment.interval.ms", "1000", at_least(0),
-            MEDIUM, cluster_wide, later(SHARE_GROUPS);
+            MEDIUM, cluster_wide, honoured();
         /// Whether assignments of share groups are computed away from the coordinator's thread.
         group_share_assignor_offload_enable: bool = "group.share.assignor.offload.enable", "true", any(),
-            MEDIUM, internal cluster_wide, later(SHARE_GROUPS);
+            MEDIUM, internal cluster_wide, never(THREADS);
         /// The assignor of share groups.
         group_share_assignors: Vec<String> = "group.share.assignors", "simple", list(NeverEmpty), MEDIUM,
             read_only, later(SHARE_GROUPS);
@@ -33,19 +33,19 @@ settings! {
             internal read_only, never(PLUGINS);
         /// How often members of a share group report.
         group_share_heartbeat_interval_ms: i32 = "group.share.heartbeat.interval.ms", "5000", at_least(1),
-            MEDIUM, read_only, later(SHARE_GROUPS);
+            MEDIUM, read_only, honoured();
         /// How long the state of a share partition may take to be set up before it is tried again.
         group_share_initialize_retry_interval_ms: i32 = "group.share.initialize.retry.interval.ms", "30000",
-            at_least(1), LOW, internal read_only, later(SHARE_GROUPS);
+            at_least(1), LOW, internal read_only, honoured();
         /// The largest assignment interval a share group may ask for.
         group_share_max_assignment_interval_ms: i32 = "group.share.max.assignment.interval.ms", "15000",
-            at_least(0), MEDIUM, read_only, later(SHARE_GROUPS);
+            at_least(0), MEDIUM, read_only, honoured();
         /// The largest delivery count a share group may ask for.
         group_share_max_delivery_count_limit: i32 = "group.share.max.delivery.count.limit", "10",
             between(5, 25), MEDIUM, read_only, honoured();
         /// The largest heartbeat interval a share group may ask for.
         group_share_max_heartbeat_interval_ms: i32 = "group.share.max.heartbeat.interval.ms", "15000",
-            at_least(1), MEDIUM, read_only, later(SHARE_GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The largest number of locked records a share group may ask for.
         group_share_max_partition_max_record_locks: i32 = "group.share.max.partition.max.record.locks",
             "4000", between(2000, 10_000), MEDIUM, read_only, honoured();
@@ -54,22 +54,22 @@ settings! {
             between(30_000, 3_600_000), MEDIUM, read_only, honoured();
         /// The largest session timeout a share group may ask for.
         group_share_max_session_timeout_ms: i32 = "group.share.max.session.timeout.ms", "60000", at_least(1),
-            MEDIUM, read_only, later(SHARE_GROUPS);
+            MEDIUM, read_only, honoured();
         /// The most share sessions of one broker.
         group_share_max_share_sessions: i32 = "group.share.max.share.sessions", "2000", at_least(1), MEDIUM,
             read_only, honoured();
         /// The most members of a share group.
         group_share_max_size: i32 = "group.share.max.size", "200", between(1, 1000), MEDIUM, read_only,
-            later(SHARE_GROUPS);
+            honoured();
         /// The smallest assignment interval a share group may ask for.
         group_share_min_assignment_interval_ms: i32 = "group.share.min.assignment.interval.ms", "0",
-            at_least(0), MEDIUM, read_only, later(SHARE_GROUPS);
+            at_least(0), MEDIUM, read_only, honoured();
         /// The smallest delivery count a share group may ask for.
         group_share_min_delivery_count_limit: i32 = "group.share.min.delivery.count.limit", "2",
             between(2, 5), MEDIUM, read_only, honoured();
         /// The smallest heartbeat interval a share group may ask for.
         group_share_min_heartbeat_interval_ms: i32 = "group.share.min.heartbeat.interval.ms", "5000",
-            at_least(1), MEDIUM, read_only, later(SHARE_GROUPS);
+            at_least(1), MEDIUM, read_only, honoured();
         /// The smallest number of locked records a share group may ask for.
         group_share_min_partition_max_record_locks: i32 = "group.share.min.partition.max.record.locks", "100",
             between(100, 2000), MEDIUM, read_only, honoured();
@@ -78,7 +78,7 @@ settings! {
             between(1000, 30_000), MEDIUM, read_only, honoured();
         /// The smallest session timeout a share group may ask for.
         group_share_min_session_timeout_ms: i32 = "group.share.min.session.timeout.ms", "45000", at_least(1),
-            MEDIUM, read_only, later(SHARE_GROUPS);
+            MEDIUM, read_only, honoured();
         /// How many records of a partition a share group may have locked at once.
         group_share_partition_max_record_locks: i32 = "group.share.partition.max.record.locks", "2000",
             between(100, 10_000), MEDIUM, read_only, honoured();
@@ -91,7 +91,7 @@ settings! {
             between(1000, 3_600_000), MEDIUM, read_only, honoured();
         /// How long a member of a share group may be silent.
         group_share_session_timeout_ms: i32 = "group.share.session.timeout.ms", "45000", at_least(1), MEDIUM,
-            read_only, later(SHARE_GROUPS);
+            read_only, honoured();
         /// How long the share coordinator gathers records before it writes them; -1 adapts to the load.
         share_coordinator_append_linger_ms: i32 = "share.coordinator.append.linger.ms", "-1", at_least(-1),
             MEDIUM, read_only, later(SHARE_GROUPS);
