@@ -350,7 +350,14 @@ public final class GroupClient {
         show("producers", () -> admin.describeProducers(List.of(out), new DescribeProducersOptions()).all().get().get(out)
             .activeProducers().stream().map(it -> it.producerEpoch() + " " + it.lastSequence() + " " + it.currentTransactionStartOffset()).toList());
         producer.commitTransaction();
-        show("latest, committed", () -> latest(out, IsolationLevel.READ_COMMITTED));
+        // The commit is decided; its markers may still be on their way.
+        show("latest, committed in the end", () -> {
+            long end = System.currentTimeMillis() + LIMIT_MS;
+            while (latest(out, IsolationLevel.READ_COMMITTED) < 2 && System.currentTimeMillis() < end) {
+                Thread.sleep(50);
+            }
+            return latest(out, IsolationLevel.READ_COMMITTED);
+        });
         producer.beginTransaction();
         for (int number = 0; number < 3; number++) {
             producer.send(new ProducerRecord<>("gc-out", 0, "k", "aborted" + number));

@@ -122,31 +122,31 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "java-groups",
         about: "members of groups and transactions of Apache Kafka's Java clients",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(java::group_client),
     },
     Scenario {
         name: "groups",
         about: "groups of every kind and offsets: every version of every request",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(java::groups),
     },
     Scenario {
         name: "transactions",
         about: "transactions: every version of every request",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(java::transactions),
     },
     Scenario {
         name: "share-tools",
         about: "the command-line tools of share groups",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(tools::share),
     },
     Scenario {
         name: "java-share",
         about: "share consumers of the Java client, and the admin client on their groups",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(java::share_client),
     },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
@@ -167,25 +167,25 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "confluent-groups",
         about: "confluent-kafka in groups and transactions",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(clients::confluent_groups),
     },
     Scenario {
         name: "kafka-python-groups",
         about: "kafka-python in groups and transactions",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(clients::kafka_python_groups),
     },
     Scenario {
         name: "kafkajs-groups",
         about: "KafkaJS in groups and transactions",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(clients::kafkajs_groups),
     },
     Scenario {
         name: "franz-groups",
         about: "franz-go in groups and transactions",
-        ci: false,
+        ci: true,
         kind: Kind::Beside(clients::franz_groups),
     },
     Scenario {
@@ -197,7 +197,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "grouptrip",
         about: "live groups and an open transaction, served by Apache Kafka and Ottla in turn",
-        ci: false,
+        ci: true,
         kind: Kind::Alone(grouptrip::run),
     },
     Scenario {
