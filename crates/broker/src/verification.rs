@@ -313,3 +313,66 @@ fn verdicts(broker: &Broker, asked_at: Moment, known: Vec<Known>, given: Given<R
     metrics.verification_failures.add(verdicts.iter().filter(|it| it.is_err()).count() as u64);
     verdicts
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_base::{PartitionIndex, ProducerEpoch, ProducerId};
+
+    use super::*;
+
+    fn claim(operation: Operation, purpose: Purpose) -> Claim {
+        let producer = Producer { id: ProducerId(1), epoch: ProducerEpoch(2) };
+        Claim { transactional_id: "id".into(), producer, operation, purpose }
+    }
+
+    #[test]
+    fn producers_are_told_what_their_version_knows() {
+        use ErrorCode::{
+            ConcurrentTransactions, InvalidProducerEpoch, InvalidProducerIdMapping, InvalidTxnState,
+            NotCoordinator, NotEnoughReplicas, ProducerFenced, TransactionAbortable,
+        };
+        let old = claim(Operation::of_produce(10), Purpose::Produce);
+        let newer = claim(Operation::of_produce(11), Purpose::Produce);
+        let adding = claim(Operation::of_produce(12), Purpose::Produce);
+        let offsets = claim(Operation::of_txn_offset_commit(4), Purpose::CommitOffsets);
+        for (code, told) in [
+            (ProducerFenced, [InvalidProducerEpoch; 4]),
+            (InvalidProducerIdMapping, [InvalidProducerIdMapping; 4]),
+            (
+                TransactionAbortable,
+                [InvalidTxnState, TransactionAbortable, TransactionAbortable, TransactionAbortable],
+            ),
+            (
+                ConcurrentTransactions,
+                [NotEnoughReplicas, NotEnoughReplicas, ConcurrentTransactions, ConcurrentTransactions],
+            ),
+            (NotCoordinator, [NotEnoughReplicas, NotEnoughReplicas, NotEnoughReplicas, NotCoordinator]),
+        ] {
+            let all = [&old, &newer, &adding, &offsets].map(|it| it.translated(code));
+            assert_eq!(all, told, "{code}");
+        }
+    }
+
+    #[test]
+    fn only_records_wait_for_the_transaction_before() {
+        let concurrent = vec![Ok(VerificationGuard::NONE), Err(ErrorCode::ConcurrentTransactions)];
+        assert!(claim(Operation::Add, Purpose::Produce).comes_again(&concurrent));
+        assert!(!claim(Operation::Add, Purpose::CommitOffsets).comes_again(&concurrent));
+        assert!(!claim(Operation::VerifyAbortable, Purpose::Produce).comes_again(&concurrent));
+        assert!(!claim(Operation::Add, Purpose::Produce).comes_again(&vec![Ok(VerificationGuard::NONE)]));
+    }
+
+    #[test]
+    fn a_verdict_is_of_its_own_partition() {
+        let open = |index| Known::Open(VerificationGuard::NONE, "t".into(), PartitionIndex(index));
+        let told: Told = Ok(vec![
+            ("t".into(), PartitionIndex(0), ErrorCode::None),
+            ("t".into(), PartitionIndex(1), ErrorCode::TransactionAbortable),
+        ]);
+        assert_eq!(open(0).verdict(&told), Ok(VerificationGuard::NONE));
+        assert_eq!(open(1).verdict(&told), Err(ErrorCode::TransactionAbortable));
+        assert_eq!(open(0).verdict(&Err(ErrorCode::NotCoordinator)), Err(ErrorCode::NotCoordinator));
+        let known = Known::Verdict(Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(known.verdict(&told), Err(ErrorCode::NotLeaderOrFollower));
+    }
+}
