@@ -335,9 +335,7 @@ impl RunningServer {
                     source,
                 })?;
                 self.metrics.push(local);
-                let broker = self.broker.clone();
-                let render = Arc::new(move || metrics::state::render(&broker));
-                let serve = metrics::http::serve(self.broker.host.clone(), listener, render);
+                let serve = metrics::http::serve(self.broker.clone(), listener);
                 self.tasks.push(self.broker.host.spawn(serve));
             }
         }

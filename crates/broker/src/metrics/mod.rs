@@ -8,14 +8,18 @@
 //! | `transactions` | verification, and markers that wait |
 //! | `requests` | requests and their times, per API |
 //! | `state` | what is read from state when somebody asks |
+//! | `groups` | groups, offsets, and why groups rebalance |
+//! | `pages` | what the HTTP port shows |
 //! | `http` | the port that Prometheus asks |
 //!
 //! Whatever can be read from state at scrape time (sizes, offsets, counts of partitions) is not counted
 //! but written straight from that state.
 
 pub mod exposition;
+mod groups;
 pub mod http;
 pub mod instrument;
+mod pages;
 pub mod requests;
 pub mod state;
 pub mod topics;

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ottla_coordinator::group::Measured;
+
 use super::exposition::{Kind, Page};
-use super::topics;
+use super::{groups, topics};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
-/// The whole page.
-pub fn render(broker: &Broker) -> String {
+/// The whole page, with what the group coordinators have.
+pub fn render(broker: &Broker, measured: &Measured) -> String {
     let mut page = Page::default();
     let counters = broker.partitions.topic_counters();
     let by_topic = counters.iter().map(|(name, counters)| (name.as_str(), &**counters));
     topics::render(&mut page, &broker.metrics.all_topics, by_topic);
     broker.metrics.requests.render(&mut page);
     broker.metrics.transactions.render(&mut page);
+    groups::render(&mut page, measured);
     let partitions = broker.partitions.all();
     replica_manager(&mut page, broker, &partitions);
     partition_gauges(&mut page, &partitions);

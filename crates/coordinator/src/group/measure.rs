@@ -8,6 +8,7 @@ use super::deciding::Deciding;
 use super::kind::Kind;
 use super::request::Reply;
 use super::soft::Counts;
+use super::why::{Rebalances, Trigger};
 
 /// What a coordinator has and has done.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,6 +19,28 @@ pub struct Measured {
     pub offsets: usize,
     /// What was done since the seat was taken.
     pub counts: Counts,
+    /// Rebalances since the seat was taken, by what set them off.
+    pub rebalances: BTreeMap<Trigger, Rebalances>,
+}
+
+impl Measured {
+    /// Adds what another coordinator has and has done.
+    pub fn add(&mut self, other: Measured) {
+        for (place, groups) in other.groups {
+            *self.groups.entry(place).or_insert(0) += groups;
+        }
+        self.offsets += other.offsets;
+        self.counts.offset_commits += other.counts.offset_commits;
+        self.counts.offset_deletions += other.counts.offset_deletions;
+        self.counts.offset_expirations += other.counts.offset_expirations;
+        self.counts.completed_rebalances += other.counts.completed_rebalances;
+        for (trigger, rebalances) in other.rebalances {
+            let total = self.rebalances.entry(trigger).or_default();
+            total.begun += rebalances.begun;
+            total.ended += rebalances.ended;
+            total.duration_ms += rebalances.duration_ms;
+        }
+    }
 }
 
 /// Counts groups and offsets.
@@ -30,5 +53,6 @@ pub(super) fn measure(deciding: &mut Deciding<'_>, (): (), caller: Ticket) {
     }
     let offsets = deciding.state.offsets.len();
     let counts = deciding.soft.counts;
-    deciding.answer(caller, Reply::Measure(Measured { groups, offsets, counts }));
+    let rebalances = deciding.soft.why.totals().clone();
+    deciding.answer(caller, Reply::Measure(Measured { groups, offsets, counts, rebalances }));
 }

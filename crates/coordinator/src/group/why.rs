@@ -92,6 +92,18 @@ pub(super) struct Why {
     /// Groups by when they were last written about.
     order: BTreeMap<u64, Str>,
     next: u64,
+    totals: BTreeMap<Trigger, Rebalances>,
+}
+
+/// Rebalances of all groups together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rebalances {
+    /// How many have begun.
+    pub begun: u64,
+    /// How many have ended.
+    pub ended: u64,
+    /// How long those took that have ended.
+    pub duration_ms: u64,
 }
 
 #[derive(Debug)]
@@ -130,6 +142,7 @@ impl Cause {
 impl Why {
     /// A rebalance begins. One that went on is over without an end: this one takes its place.
     pub(super) fn begin(&mut self, group: &Str, cause: Cause, at: At) {
+        self.totals.entry(cause.trigger).or_default().begun += 1;
         let rebalances = &mut self.known(group).rebalances;
         if rebalances.len() == MAX_REBALANCES {
             rebalances.pop_front();
@@ -150,7 +163,15 @@ impl Why {
         if let Some(last) = known.rebalances.back_mut().filter(|it| it.end.is_none()) {
             let duration_ms = at.now.since(last.since).as_millis() as u64;
             last.end = Some(RebalanceEnd { generation, members, duration_ms });
+            let total = self.totals.entry(last.trigger).or_default();
+            total.ended += 1;
+            total.duration_ms = total.duration_ms.saturating_add(duration_ms);
         }
+    }
+
+    /// Rebalances since the seat was taken, by what set them off.
+    pub(super) fn totals(&self) -> &BTreeMap<Trigger, Rebalances> {
+        &self.totals
     }
 
     /// The group is gone.

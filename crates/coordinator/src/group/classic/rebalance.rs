@@ -308,6 +308,7 @@ pub(super) fn answer_superseded(deciding: &mut Deciding<'_>, member: &Str, ticke
 pub(super) fn join_refused(member: &str, code: ErrorCode) -> Reply {
     Reply::JoinGroup(JoinGroupResponse {
         member_id: Str::from(member),
+        protocol_name: None,
         error_code: code as i16,
         ..Default::default()
     })

@@ -70,41 +70,41 @@ settings! {
             never(THREADS);
         /// How long the first rebalance of an empty classic group waits for more members.
         group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms", "3000", any(), MEDIUM,
-            read_only, later(GROUPS);
+            read_only, honoured();
         /// The largest session timeout a member of a classic group may ask for.
         group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms", "1800000", any(), MEDIUM,
-            read_only, later(GROUPS);
+            read_only, honoured();
         /// The most members of a classic group.
-        group_max_size: i32 = "group.max.size", "2147483647", at_least(1), MEDIUM, read_only, later(GROUPS);
+        group_max_size: i32 = "group.max.size", "2147483647", at_least(1), MEDIUM, read_only, honoured();
         /// The smallest session timeout a member of a classic group may ask for.
         group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms", "6000", any(), MEDIUM, read_only,
-            later(GROUPS);
+            honoured();
         /// The longest text a consumer may commit with an offset.
         offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", any(), HIGH, read_only,
-            later(GROUPS);
+            honoured();
         /// How long a commit of offsets may wait for its replicas.
         offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms", "5000", at_least(1), HIGH, read_only,
             later(GROUPS);
         /// How many bytes are read at once when offsets are loaded.
         offsets_load_buffer_size: i32 = "offsets.load.buffer.size", "5242880", at_least(1), HIGH, read_only,
-            later(GROUPS);
+            honoured();
         /// How often committed offsets are looked over for old ones.
         offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms", "600000",
-            at_least(1), HIGH, read_only, later(GROUPS);
+            at_least(1), HIGH, read_only, honoured();
         /// How long the offsets of a group without members are kept.
         offsets_retention_minutes: i32 = "offsets.retention.minutes", "10080", at_least(1), HIGH, read_only,
-            later(GROUPS);
+            honoured();
         /// The compression of `__consumer_offsets`, as a codec number.
         offsets_topic_compression_codec: i32 = "offsets.topic.compression.codec", "0", any(), HIGH, read_only,
-            later(GROUPS);
+            honoured();
         /// The partitions of `__consumer_offsets`; never change it afterwards.
         offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions", "50", at_least(1), HIGH,
-            read_only, later(GROUPS);
+            read_only, honoured();
         /// The replicas of `__consumer_offsets`.
         offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor", "3", at_least(1), HIGH,
-            read_only, later(GROUPS);
+            read_only, honoured();
         /// The size at which a new segment of `__consumer_offsets` begins.
         offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes", "104857600", at_least(1), HIGH,
-            read_only, later(GROUPS);
+            read_only, honoured();
     }
 }

@@ -5,7 +5,7 @@ use ottla_wire::messages::list_groups_response::ListedGroup;
 
 use super::*;
 use crate::group::offsets::tests::{commit, simple};
-use crate::group::{DescribeGroup, Kind, ListGroups, Measured};
+use crate::group::{DescribeGroup, Kind, ListGroups, Measured, Trigger};
 
 fn list(fixture: &mut Fixture, states: &[&'static str], kinds: &[&'static str]) -> Vec<ListedGroup> {
     let texts = |it: &[&'static str]| it.iter().map(|text| Str::from_static(text)).collect();
@@ -49,9 +49,11 @@ fn groups_are_listed_by_state_and_kind() {
     assert!(list(&mut fixture, &["Dead"], &[]).is_empty());
     assert!(list(&mut fixture, &[], &["share", "unheard-of"]).is_empty());
     let Reply::Measure(measured) = fixture.ask(Request::Measure(())) else { panic!("another reply") };
-    let Measured { groups, offsets, counts } = measured;
+    let Measured { groups, offsets, counts, rebalances } = measured;
     assert_eq!((groups[&(Kind::Classic, "Stable")], groups[&(Kind::Classic, "Empty")]), (1, 1));
     assert_eq!((offsets, counts.offset_commits, counts.completed_rebalances), (1, 1, 1));
+    let joined = rebalances[&Trigger::MemberJoined];
+    assert_eq!((joined.begun, joined.ended, joined.duration_ms), (1, 1, 10_000));
 }
 
 #[test]

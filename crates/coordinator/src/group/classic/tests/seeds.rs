@@ -520,13 +520,13 @@ fn run(seed: u64, steps: usize) -> Run {
 #[test]
 fn members_agree_whatever_happens() {
     let (mut answered, mut agreed) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..30 {
         let run = std::panic::catch_unwind(|| run(seed, 2_000));
         let run = run.unwrap_or_else(|_| panic!("seed {seed}"));
         answered += run.answered;
         agreed += run.agreed;
     }
-    assert!(answered > 60_000 && agreed > 5_000, "{answered} answers, {agreed} assignments");
+    assert!(answered > 30_000 && agreed > 2_500, "{answered} answers, {agreed} assignments");
 }
 
 #[test]
