@@ -27,6 +27,7 @@ use crate::producer_ids::ProducerIds;
 use crate::quorum::ControllerHandle;
 use crate::shard::Coordinators;
 use crate::share::ShareGroups;
+use crate::streams_topics::StreamsTopics;
 
 /// One broker. Handlers get it with the request and keep it in the futures they return.
 pub struct Broker {
@@ -62,6 +63,8 @@ pub struct Broker {
     pub(crate) moves: Moves,
     /// Topics that were asked for and are being made.
     pub(crate) auto_created: UnderWay,
+    /// Internal topics of streams groups that are being made.
+    pub(crate) streams_topics: StreamsTopics,
     /// What is counted.
     pub metrics: Metrics,
     /// The coordinators of groups and transactions.
@@ -126,6 +129,7 @@ impl Broker {
             admission: OnceLock::new(),
             moves: Moves::default(),
             auto_created: UnderWay::default(),
+            streams_topics: StreamsTopics::default(),
             metrics: Metrics::default(),
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),

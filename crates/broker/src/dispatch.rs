@@ -76,6 +76,9 @@ const SERVED: &[ApiKey] = &[
     ApiKey::WriteShareGroupState,
     ApiKey::DeleteShareGroupState,
     ApiKey::ReadShareGroupStateSummary,
+    ApiKey::StreamsGroupHeartbeat,
+    ApiKey::StreamsGroupDescribe,
+    ApiKey::StreamsGroupTopologyDescriptionUpdate,
 ];
 
 /// Whether a listener serves an API.
@@ -193,6 +196,18 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         }
         Request::ReadShareGroupStateSummary(it) => {
             api::read_share_group_state_summary::read_share_group_state_summary(broker, call, it)
+        }
+        Request::StreamsGroupHeartbeat(it) => {
+            api::streams_group_heartbeat::streams_group_heartbeat(broker, call, it)
+        }
+        Request::StreamsGroupDescribe(it) => {
+            api::streams_group_describe::streams_group_describe(broker, call, it)
+        }
+        Request::StreamsGroupTopologyDescriptionUpdate(it) => {
+            api::streams_group_topology_description_update::streams_group_topology_description_update(
+                broker, &call, it,
+            )
+            .into()
         }
         request @ (Request::Fetch(_)
         | Request::Vote(_)

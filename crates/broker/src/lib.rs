@@ -49,5 +49,6 @@ mod service;
 mod settings_change;
 mod shard;
 mod share;
+mod streams_topics;
 mod topic;
 mod verification;

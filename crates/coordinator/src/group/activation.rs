@@ -7,7 +7,7 @@ use ottla_machine::Ticket;
 use super::deciding::Deciding;
 use super::modern::topics::{changed_topics, has_new_topics};
 use super::request::Reply;
-use super::{classic, consumer, offsets, share};
+use super::{classic, consumer, offsets, share, streams};
 use crate::World;
 
 /// The world is new, or has changed.
@@ -21,6 +21,7 @@ pub(super) fn see_world(deciding: &mut Deciding<'_>, world: Arc<World>, caller: 
         None => begin(deciding),
     }
     share::see_world(deciding);
+    streams::see_world(deciding);
     deciding.answer(caller, Reply::SeeWorld(()));
 }
 

@@ -8,7 +8,7 @@ use ottla_metadata::settings::ServerSettings;
 use super::request::Reply;
 use super::soft::{GroupSoft, Timer};
 use super::state::GroupCoordinator;
-use super::{Effect, Fact, GroupRecord, classic, consumer, offsets, share};
+use super::{Effect, Fact, GroupRecord, classic, consumer, offsets, share, streams};
 use crate::World;
 
 /// One decision on its way: hard state to look at, soft state to change, and what was decided so far. Records that were
@@ -61,6 +61,7 @@ impl<'a> Deciding<'a> {
             Timer::ClassicSync(group) => classic::rebalance::sync_due(self, &group),
             Timer::ClassicSession(group, member) => classic::membership::session_due(self, &group, &member),
             Timer::OffsetExpiry => offsets::delete::expiry_due(self),
+            Timer::Streams(timer) => streams::fire(self, timer),
         }
     }
 

@@ -111,6 +111,11 @@ impl Fixture {
         topic_id
     }
 
+    /// The id of a topic, if there is one with this name.
+    pub(super) fn topic_id(&self, name: &str) -> Option<Uuid> {
+        self.image.topics.id(name)
+    }
+
     /// Adds partitions to a topic.
     pub(super) fn partitions(&mut self, topic_id: Uuid, indexes: std::ops::Range<i32>) {
         for partition_id in indexes {

@@ -6,7 +6,6 @@ use super::GroupRecord;
 use super::classic::EmptyClassic;
 use super::deciding::Deciding;
 use super::state::Group;
-use super::streams::StreamsGroup;
 
 /// The kinds of groups (`Group.GroupType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,56 +149,9 @@ impl Deciding<'_> {
             Some(Group::Classic(classic)) => Some(ask(&EmptyClassic::from(classic))),
             Some(Group::Consumer(consumer)) => Some(ask(consumer)),
             Some(Group::Share(share)) => Some(ask(share)),
-            Some(Group::Streams(streams)) => Some(ask(streams)),
+            Some(Group::Streams(streams)) => Some(ask(&**streams)),
             None if self.state.offsets.has_group(group) => Some(ask(&EmptyClassic::default())),
             None => None,
         }
     }
 }
-
-/// What a group of a kind answers as long as its records tell of no members.
-macro_rules! memberless {
-    ($group:ty, $kind:ident, $protocol_type:literal) => {
-        impl AnyGroup for $group {
-            fn kind(&self) -> Kind {
-                Kind::$kind
-            }
-
-            fn state(&self) -> &'static str {
-                "Empty"
-            }
-
-            fn protocol_type(&self) -> &str {
-                $protocol_type
-            }
-
-            fn is_empty(&self) -> bool {
-                true
-            }
-
-            fn check_commit(&self, by: &Committer<'_>) -> Result<Checked, ErrorCode> {
-                if by.epoch < 0 { Ok(Checked::Wholly) } else { Err(ErrorCode::UnknownMemberId) }
-            }
-
-            fn check_fetch(&self, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
-                if member.is_none() && epoch < 0 { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
-            }
-
-            fn check_offset_delete(&self) -> Result<(), ErrorCode> {
-                Ok(())
-            }
-
-            fn is_subscribed_to(&self, _: &str) -> bool {
-                false
-            }
-
-            fn expiry(&self) -> Expiry {
-                Expiry::FromCommit
-            }
-
-            fn tombstones(&self, _: &Str, _: &mut Vec<GroupRecord>) {}
-        }
-    };
-}
-
-memberless!(StreamsGroup, Streams, "streams");

@@ -12,7 +12,7 @@ use super::classic::live::{Member, State};
 use super::deciding::Deciding;
 use super::kind::Kind;
 use super::request::Reply;
-use super::share;
+use super::{share, streams};
 
 /// From this version on, `DescribeGroups` tells that a group is not there instead of calling it dead.
 const TELLS_OF_MISSING_GROUPS: i16 = 6;
@@ -129,6 +129,7 @@ pub(super) fn delete(deciding: &mut Deciding<'_>, group: Str, caller: Ticket) {
             records.into_iter().for_each(|record| deciding.write(record));
             deciding.forget_classic(&group, ErrorCode::UnknownMemberId);
             deciding.soft.why.forget(&group);
+            streams::forget(deciding, &group);
             ErrorCode::None
         }
         Err(code) => code,

@@ -57,6 +57,7 @@ pub use request::{Client, Reply, Request};
 pub use share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized, ShareStateWork, WorkCause};
 pub use soft::{Counts, GroupSoft};
 pub use state::GroupCoordinator;
+pub use streams::{StreamsDescribe, StreamsHeartbeat, StreamsHeartbeatAnswer, TopologyDescription};
 pub use why::{Rebalance, RebalanceEnd, Rebalances, Trigger};
 
 use ottla_base::Moment;

@@ -23,6 +23,7 @@ use ottla_wire::messages::offset_delete_response::OffsetDeleteResponse;
 use ottla_wire::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use ottla_wire::messages::share_group_describe_response::DescribedGroup as DescribedShareGroup;
 use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
+use ottla_wire::messages::streams_group_describe_response::DescribedGroup as DescribedStreamsGroup;
 use ottla_wire::messages::sync_group_response::SyncGroupResponse;
 use ottla_wire::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 
@@ -37,6 +38,7 @@ use super::offsets::commit::{self, CommitOffsets, CommitTransactionalOffsets, En
 use super::offsets::delete;
 use super::offsets::fetch::{self, FetchOffsets};
 use super::share::{ShareHeartbeat, ShareStateDeleted, ShareStateInitialized};
+use super::streams::{self, StreamsDescribe, StreamsHeartbeat, StreamsHeartbeatAnswer};
 use super::why::{self, Rebalance};
 use super::{activation, share};
 use crate::World;
@@ -126,4 +128,8 @@ requests! {
     Explain(Str) -> Vec<Rebalance> = why::explain;
     /// How many groups and offsets there are.
     Measure(()) -> Measured = measure::measure;
+    /// A member of a streams group says that it is there.
+    StreamsGroupHeartbeat(Box<StreamsHeartbeat>) -> StreamsHeartbeatAnswer = streams::heartbeat;
+    /// How a streams group is.
+    StreamsGroupDescribe(StreamsDescribe) -> DescribedStreamsGroup = streams::describe;
 }

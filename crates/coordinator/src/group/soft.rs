@@ -8,6 +8,7 @@ use ottla_base::Str;
 use super::classic::LiveGroup;
 use super::modern::topics::MetadataWatch;
 use super::share::{self, ShareSoft};
+use super::streams::{StreamsSoft, StreamsTimer};
 use super::why::Why;
 use crate::{Timers, World};
 
@@ -26,6 +27,8 @@ pub(super) enum Timer {
     ClassicSession(Str, Str),
     /// Old offsets are to be looked for.
     OffsetExpiry,
+    /// Something is due for a streams group.
+    Streams(StreamsTimer),
 }
 
 /// What dies with the seat.
@@ -45,6 +48,8 @@ pub struct GroupSoft {
     pub(super) classic: BTreeMap<Str, LiveGroup>,
     /// Why groups have rebalanced.
     pub(super) why: Why,
+    /// Streams groups.
+    pub(super) streams: StreamsSoft,
     /// What was done since the seat was taken.
     pub(super) counts: Counts,
 }

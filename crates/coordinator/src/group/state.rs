@@ -34,7 +34,7 @@ pub(super) enum Group {
     /// Members share partitions record by record (KIP-932).
     Share(ShareGroup),
     /// The coordinator assigns tasks of a topology (KIP-1071).
-    Streams(StreamsGroup),
+    Streams(Box<StreamsGroup>),
 }
 
 impl Group {
@@ -43,7 +43,8 @@ impl Group {
         match self {
             Group::Consumer(group) => group.wants(topic),
             Group::Share(group) => group.wants(topic),
-            Group::Classic(_) | Group::Streams(_) => false,
+            Group::Streams(group) => group.wants(topic),
+            Group::Classic(_) => false,
         }
     }
 }

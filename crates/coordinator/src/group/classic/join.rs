@@ -10,6 +10,7 @@ use super::super::consumer;
 use super::super::deciding::Deciding;
 use super::super::request::Reply;
 use super::super::state::Group;
+use super::super::streams;
 use super::super::why::{Cause, Trigger};
 use super::live::{LiveGroup, Member, Protocol, State};
 use super::rebalance::{
@@ -86,6 +87,7 @@ fn join_instead(deciding: &mut Deciding<'_>, joining: Joining) {
     let mut tombstones = Vec::new();
     let _ = deciding.with_group(&id, |group| group.tombstones(&id, &mut tombstones));
     tombstones.into_iter().for_each(|record| deciding.write(record));
+    streams::forget(deciding, &id);
     join_new_group(deciding, joining, id);
 }
 

@@ -15,6 +15,7 @@ use super::super::deciding::Deciding;
 use super::super::kind::Expiry;
 use super::super::request::Reply;
 use super::super::soft::Timer;
+use super::super::streams;
 use super::{Committed, tombstone};
 
 /// Deletes offsets of a group as far as no member reads their topics.
@@ -110,6 +111,7 @@ pub(in crate::group) fn expiry_due(deciding: &mut Deciding<'_>) {
             records.into_iter().for_each(|record| deciding.write(record));
             deciding.forget_classic(&group, ErrorCode::UnknownMemberId);
             deciding.soft.why.forget(&group);
+            streams::forget(deciding, &group);
         }
     }
     schedule_expiry(deciding);
