@@ -102,17 +102,6 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::Fetch(it) if call.listener.serves == Serves::Broker => api::fetch::fetch(broker, call, it),
         Request::ListOffsets(it) => api::list_offsets::list_offsets(broker, call, it),
         Request::Metadata(it) => api::metadata::metadata(broker, call, it),
-        Request::OffsetCommit(it) => api::offset_commit::offset_commit(broker, call, it),
-        Request::OffsetFetch(it) => api::offset_fetch::offset_fetch(broker, call, it),
-        Request::JoinGroup(it) => api::join_group::join_group(broker, call, it),
-        Request::Heartbeat(it) => api::heartbeat::heartbeat(broker, call, it),
-        Request::LeaveGroup(it) => api::leave_group::leave_group(broker, call, it),
-        Request::SyncGroup(it) => api::sync_group::sync_group(broker, call, it),
-        Request::DescribeGroups(it) => api::describe_groups::describe_groups(broker, call, it),
-        Request::ListGroups(it) => api::list_groups::list_groups(broker, call, it),
-        Request::DeleteGroups(it) => api::delete_groups::delete_groups(broker, call, it),
-        Request::OffsetDelete(it) => api::offset_delete::offset_delete(broker, call, it),
-        Request::FindCoordinator(it) => api::find_coordinator::find_coordinator(broker, call, it).into(),
         Request::ApiVersions(it) => api::api_versions::api_versions(broker, call, it).into(),
         Request::CreateTopics(it) => api::forward::create_topics(broker, call, it),
         Request::DeleteTopics(it) => api::forward::delete_topics(broker, call, it),
@@ -121,17 +110,6 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::OffsetForLeaderEpoch(it) => {
             api::offset_for_leader_epoch::offset_for_leader_epoch(broker, call, it).into()
         }
-        Request::AddPartitionsToTxn(it) => {
-            api::add_partitions_to_txn::add_partitions_to_txn(broker, call, it)
-        }
-        Request::AddOffsetsToTxn(it) => api::add_offsets_to_txn::add_offsets_to_txn(broker, call, it),
-        Request::EndTxn(it) => api::end_txn::end_txn(broker, call, it),
-        Request::WriteTxnMarkers(it) => api::write_txn_markers::write_txn_markers(broker, call, it),
-        Request::TxnOffsetCommit(it) => api::txn_offset_commit::txn_offset_commit(broker, call, it),
-        Request::DescribeTransactions(it) => {
-            api::describe_transactions::describe_transactions(broker, call, it)
-        }
-        Request::ListTransactions(it) => api::list_transactions::list_transactions(broker, call, it),
         Request::DescribeConfigs(it) => api::describe_configs::describe_configs(broker, call, it).into(),
         Request::AlterConfigs(it) => api::alter_configs::alter_configs(broker, call, it),
         Request::AlterReplicaLogDirs(it) => {
@@ -158,14 +136,52 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
         Request::ListConfigResources(it) => {
             api::list_config_resources::list_config_resources(broker, call, it).into()
         }
+        Request::DescribeTopicPartitions(it) => {
+            api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()
+        }
+        request @ (Request::Fetch(_)
+        | Request::Vote(_)
+        | Request::BeginQuorumEpoch(_)
+        | Request::EndQuorumEpoch(_)
+        | Request::DescribeQuorum(_)
+        | Request::FetchSnapshot(_)
+        | Request::AddRaftVoter(_)
+        | Request::RemoveRaftVoter(_)
+        | Request::UpdateRaftVoter(_)) => api::quorum::ask(broker, call, request),
+        request => dispatch_to_coordinator(broker, call, request),
+    }
+}
+
+/// The same for what coordinators decide: groups of every kind, their offsets, and transactions.
+fn dispatch_to_coordinator(broker: &Arc<Broker>, call: Call, request: Request) -> Answer {
+    match request {
+        Request::OffsetCommit(it) => api::offset_commit::offset_commit(broker, call, it),
+        Request::OffsetFetch(it) => api::offset_fetch::offset_fetch(broker, call, it),
+        Request::JoinGroup(it) => api::join_group::join_group(broker, call, it),
+        Request::Heartbeat(it) => api::heartbeat::heartbeat(broker, call, it),
+        Request::LeaveGroup(it) => api::leave_group::leave_group(broker, call, it),
+        Request::SyncGroup(it) => api::sync_group::sync_group(broker, call, it),
+        Request::DescribeGroups(it) => api::describe_groups::describe_groups(broker, call, it),
+        Request::ListGroups(it) => api::list_groups::list_groups(broker, call, it),
+        Request::DeleteGroups(it) => api::delete_groups::delete_groups(broker, call, it),
+        Request::OffsetDelete(it) => api::offset_delete::offset_delete(broker, call, it),
+        Request::FindCoordinator(it) => api::find_coordinator::find_coordinator(broker, call, it).into(),
+        Request::AddPartitionsToTxn(it) => {
+            api::add_partitions_to_txn::add_partitions_to_txn(broker, call, it)
+        }
+        Request::AddOffsetsToTxn(it) => api::add_offsets_to_txn::add_offsets_to_txn(broker, call, it),
+        Request::EndTxn(it) => api::end_txn::end_txn(broker, call, it),
+        Request::WriteTxnMarkers(it) => api::write_txn_markers::write_txn_markers(broker, call, it),
+        Request::TxnOffsetCommit(it) => api::txn_offset_commit::txn_offset_commit(broker, call, it),
+        Request::DescribeTransactions(it) => {
+            api::describe_transactions::describe_transactions(broker, call, it)
+        }
+        Request::ListTransactions(it) => api::list_transactions::list_transactions(broker, call, it),
         Request::ConsumerGroupHeartbeat(it) => {
             api::consumer_group_heartbeat::consumer_group_heartbeat(broker, call, it)
         }
         Request::ConsumerGroupDescribe(it) => {
             api::consumer_group_describe::consumer_group_describe(broker, call, it)
-        }
-        Request::DescribeTopicPartitions(it) => {
-            api::describe_topic_partitions::describe_topic_partitions(broker, call, it).into()
         }
         Request::ShareFetch(it) => api::share_fetch::share_fetch(broker, call, it),
         Request::ShareAcknowledge(it) => api::share_acknowledge::share_acknowledge(broker, call, it),
@@ -209,15 +225,6 @@ pub(crate) fn dispatch(broker: &Arc<Broker>, call: Call, request: Request) -> An
             )
             .into()
         }
-        request @ (Request::Fetch(_)
-        | Request::Vote(_)
-        | Request::BeginQuorumEpoch(_)
-        | Request::EndQuorumEpoch(_)
-        | Request::DescribeQuorum(_)
-        | Request::FetchSnapshot(_)
-        | Request::AddRaftVoter(_)
-        | Request::RemoveRaftVoter(_)
-        | Request::UpdateRaftVoter(_)) => api::quorum::ask(broker, call, request),
         _ => {
             tracing::error!(api = call.key.name(), "a served API has no handler");
             Response::close().into()

@@ -1,9 +1,6 @@
 //! Why a setting has no effect: the part of Ottla it waits for, or what Ottla has instead.
 
 pub(super) const SECURITY: &str = "security";
-pub(super) const GROUPS: &str = "consumer groups";
-pub(super) const SHARE_GROUPS: &str = "share groups";
-pub(super) const STREAMS_GROUPS: &str = "Streams groups";
 pub(super) const REPLICATION: &str = "replication";
 pub(super) const QUORUM: &str = "several controllers";
 pub(super) const TIERED_STORAGE: &str = "tiered storage";
@@ -19,3 +16,5 @@ pub(super) const AT_ONCE: &str =
     "a decision is written at once, and what is decided during a sync shares the next";
 pub(super) const EARLY: &str = "every listener is bound at the start and serves once the broker is let in";
 pub(super) const STABLE: &str = "Ottla has no API versions in development";
+pub(super) const ONE_ASSIGNOR: &str = "there is one assignor for groups of this kind";
+pub(super) const BUFFERS: &str = "no write buffers are kept for the next use";

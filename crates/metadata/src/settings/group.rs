@@ -2,10 +2,10 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::MayBeEmpty;
-use ottla_base::settings::{any, at_least, honoured, later, list, never, one_of};
+use ottla_base::settings::{any, at_least, honoured, list, never, one_of};
 
 use crate::settings::checks::SHARE_OFFSET_RESET;
-use crate::settings::effects::{STREAMS_GROUPS, THREADS};
+use crate::settings::effects::{ONE_ASSIGNOR, THREADS};
 
 settings! {
     /// Settings of a group.
@@ -61,36 +61,36 @@ settings! {
             honoured();
         /// How many records a task may be behind and still count as caught up.
         streams_acceptable_recovery_lag: i64 = "streams.acceptable.recovery.lag", "10000", at_least(0),
-            MEDIUM, internal dynamic, later(STREAMS_GROUPS);
+            MEDIUM, internal dynamic, honoured();
         /// The least time between two assignments of the Streams group.
         streams_assignment_interval_ms: i32 = "streams.assignment.interval.ms", "1000", at_least(0), MEDIUM,
-            dynamic, later(STREAMS_GROUPS);
+            dynamic, honoured();
         /// The assignor of the Streams group.
         streams_assignor_name: Option<String> = "streams.assignor.name", null, any(), MEDIUM, dynamic,
-            later(STREAMS_GROUPS);
+            never(ONE_ASSIGNOR);
         /// Whether assignments are computed away from the coordinator's thread.
         streams_assignor_offload_enable: bool = "streams.assignor.offload.enable", "true", any(), MEDIUM,
-            internal dynamic, later(STREAMS_GROUPS);
+            internal dynamic, never(THREADS);
         /// How often members of the Streams group report.
         streams_heartbeat_interval_ms: i32 = "streams.heartbeat.interval.ms", "5000", at_least(1), MEDIUM,
-            dynamic, later(STREAMS_GROUPS);
+            dynamic, honoured();
         /// How long the first rebalance of the empty group waits for more members.
         streams_initial_rebalance_delay_ms: i32 = "streams.initial.rebalance.delay.ms", "3000", at_least(0),
-            MEDIUM, dynamic, later(STREAMS_GROUPS);
+            MEDIUM, dynamic, honoured();
         /// How many standby replicas each stateful task gets.
         streams_num_standby_replicas: i32 = "streams.num.standby.replicas", "0", at_least(0), MEDIUM, dynamic,
-            later(STREAMS_GROUPS);
+            honoured();
         /// How many tasks may warm up on another member at once.
         streams_num_warmup_replicas: i32 = "streams.num.warmup.replicas", "2", at_least(0), MEDIUM,
-            internal dynamic, later(STREAMS_GROUPS);
+            internal dynamic, honoured();
         /// The client tags by which standby replicas are spread.
         streams_rack_aware_assignment_tags: Vec<String> = "streams.rack.aware.assignment.tags", "",
-            list(MayBeEmpty), LOW, dynamic, later(STREAMS_GROUPS);
+            list(MayBeEmpty), LOW, dynamic, honoured();
         /// How long a member of the Streams group may be silent.
         streams_session_timeout_ms: i32 = "streams.session.timeout.ms", "45000", at_least(1), MEDIUM, dynamic,
-            later(STREAMS_GROUPS);
+            honoured();
         /// How often members report how far their tasks are.
         streams_task_offset_interval_ms: i32 = "streams.task.offset.interval.ms", "60000", at_least(1),
-            MEDIUM, internal dynamic, later(STREAMS_GROUPS);
+            MEDIUM, internal dynamic, honoured();
     }
 }

@@ -4,7 +4,7 @@ use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
 use ottla_base::settings::{any, at_least, honoured, later, list, list_of, never, one_of_any_case};
 
-use crate::settings::effects::{GROUPS, THREADS};
+use crate::settings::effects::{AT_ONCE, BUFFERS, REPLICATION, THREADS};
 
 settings! {
     /// Classic and consumer groups and where their offsets are kept.
@@ -54,17 +54,17 @@ settings! {
             MEDIUM, read_only, honoured();
         /// How long the group coordinator gathers records before it writes them; -1 adapts to the load.
         group_coordinator_append_linger_ms: i32 = "group.coordinator.append.linger.ms", "-1", at_least(-1),
-            MEDIUM, read_only, later(GROUPS);
+            MEDIUM, read_only, never(AT_ONCE);
         /// How many threads Kafka gives to the coordinator's background work.
         group_coordinator_background_threads: i32 = "group.coordinator.background.threads", "2", at_least(1),
             HIGH, read_only, never(THREADS);
         /// The largest write buffer the group coordinator keeps for the next use.
         group_coordinator_cached_buffer_max_bytes: i32 = "group.coordinator.cached.buffer.max.bytes",
-            "1048588", at_least(524_288), MEDIUM, cluster_wide, later(GROUPS);
+            "1048588", at_least(524_288), MEDIUM, cluster_wide, never(BUFFERS);
         /// The kinds of groups that are served; `classic` must be among them.
         group_coordinator_rebalance_protocols: Vec<String> = "group.coordinator.rebalance.protocols",
             "classic,consumer,streams", list_of(&["consumer", "classic", "share", "streams"], NeverEmpty),
-            MEDIUM, read_only, later(GROUPS);
+            MEDIUM, read_only, honoured();
         /// How many threads Kafka gives to the group coordinator.
         group_coordinator_threads: i32 = "group.coordinator.threads", "4", at_least(1), HIGH, read_only,
             never(THREADS);
@@ -84,7 +84,7 @@ settings! {
             honoured();
         /// How long a commit of offsets may wait for its replicas.
         offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms", "5000", at_least(1), HIGH, read_only,
-            later(GROUPS);
+            later(REPLICATION);
         /// How many bytes are read at once when offsets are loaded.
         offsets_load_buffer_size: i32 = "offsets.load.buffer.size", "5242880", at_least(1), HIGH, read_only,
             honoured();

@@ -4,7 +4,7 @@ use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
 use ottla_base::settings::{any, at_least, between, honoured, later, list, never};
 
-use crate::settings::effects::{PLUGINS, PURGATORY, SHARE_GROUPS, THREADS};
+use crate::settings::effects::{AT_ONCE, BUFFERS, ONE_ASSIGNOR, PLUGINS, PURGATORY, REPLICATION, THREADS};
 
 settings! {
     /// Share groups and where their state is kept.
@@ -23,7 +23,7 @@ settings! {
             MEDIUM, internal cluster_wide, never(THREADS);
         /// The assignor of share groups.
         group_share_assignors: Vec<String> = "group.share.assignors", "simple", list(NeverEmpty), MEDIUM,
-            read_only, later(SHARE_GROUPS);
+            read_only, never(ONE_ASSIGNOR);
         /// How often a record is delivered to a share group at most.
         group_share_delivery_count_limit: i32 = "group.share.delivery.count.limit", "5", between(2, 10),
             MEDIUM, read_only, honoured();
@@ -94,16 +94,16 @@ settings! {
             read_only, honoured();
         /// How long the share coordinator gathers records before it writes them; -1 adapts to the load.
         share_coordinator_append_linger_ms: i32 = "share.coordinator.append.linger.ms", "-1", at_least(-1),
-            MEDIUM, read_only, later(SHARE_GROUPS);
+            MEDIUM, read_only, never(AT_ONCE);
         /// The largest write buffer the share coordinator keeps for the next use.
         share_coordinator_cached_buffer_max_bytes: i32 = "share.coordinator.cached.buffer.max.bytes",
-            "1048588", at_least(524_288), MEDIUM, cluster_wide, later(SHARE_GROUPS);
+            "1048588", at_least(524_288), MEDIUM, cluster_wide, never(BUFFERS);
         /// How often the state of share partitions without traffic is written whole.
         share_coordinator_cold_partition_snapshot_interval_ms: i32 = "share.coordinator.cold.partition.snapshot.interval.ms",
             "300000", at_least(1), LOW, internal read_only, honoured();
         /// How many bytes are read at once when share state is loaded.
         share_coordinator_load_buffer_size: i32 = "share.coordinator.load.buffer.size", "5242880",
-            at_least(1), HIGH, read_only, later(SHARE_GROUPS);
+            at_least(1), HIGH, read_only, honoured();
         /// How many changes of share state lie between two whole copies.
         share_coordinator_snapshot_update_records_per_snapshot: i32 = "share.coordinator.snapshot.update.records.per.snapshot",
             "500", between(0, 500), MEDIUM, read_only, honoured();
@@ -130,7 +130,7 @@ settings! {
             never(THREADS);
         /// How long a write of share state may wait for its replicas.
         share_coordinator_write_timeout_ms: i32 = "share.coordinator.write.timeout.ms", "5000", at_least(1),
-            HIGH, read_only, later(SHARE_GROUPS);
+            HIGH, read_only, later(REPLICATION);
         /// How many finished requests Kafka lets gather before it clears those of waiting share fetches.
         share_fetch_purgatory_purge_interval_requests: i32 = "share.fetch.purgatory.purge.interval.requests",
             "1000", any(), MEDIUM, read_only, never(PURGATORY);
