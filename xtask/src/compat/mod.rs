@@ -138,6 +138,12 @@ const SCENARIOS: &[Scenario] = &[
         kind: Kind::Beside(java::transactions),
     },
     Scenario {
+        name: "group-tools",
+        about: "the command-line tools of groups and transactions",
+        ci: true,
+        kind: Kind::Beside(tools::groups),
+    },
+    Scenario {
         name: "share-tools",
         about: "the command-line tools of share groups",
         ci: true,

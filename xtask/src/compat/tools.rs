@@ -24,6 +24,11 @@ pub fn run(stage: &Stage<'_>) -> Outcome<Transcript> {
     Ok(transcript)
 }
 
+/// The scenario `group-tools`: groups and transactions, as `group-tools.script` has them.
+pub fn groups(stage: &Stage<'_>) -> Outcome<Transcript> {
+    play(include_str!("group-tools.script"), stage.setting.reference, stage.node, &stage.folder)
+}
+
 /// The scenario `share-tools`: share groups, as `share.script` has them.
 pub fn share(stage: &Stage<'_>) -> Outcome<Transcript> {
     play(include_str!("share.script"), stage.setting.reference, stage.node, &stage.folder)
