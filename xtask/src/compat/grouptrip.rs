@@ -105,14 +105,14 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
         }
     }
     let last = told.unwrap_or_default();
-    let committed = "READ_COMMITTED: 12 [0=t1, 1=t1 goes on, 3=t2, 4=t2 goes on, 6=t3, 7=t3 goes on, 9=t4, 10=t4 goes on]";
+    let committed = "read_committed: 12 [0=t1, 1=t1 goes on, 3=t2, 4=t2 goes on, 6=t3, 7=t3 goes on, 9=t4, 10=t4 goes on]";
     for (transcript, lines) in [
-        (&mut expected, vec!["classic read 80, twice 0", "consumer read 80, twice 0", committed]),
+        (&mut expected, vec!["classic read 100, twice 0", "consumer read 100, twice 0", committed]),
         (
             &mut seen,
             last.iter()
                 .map(String::as_str)
-                .filter(|it| it.contains(" read ") || it.starts_with("READ_COMMITTED"))
+                .filter(|it| it.contains(" read ") || it.starts_with("read_committed"))
                 .collect(),
         ),
     ] {

@@ -26,12 +26,25 @@ pub fn run(stage: &Stage<'_>) -> Outcome<Transcript> {
 
 /// The scenario `group-tools`: groups and transactions, as `group-tools.script` has them.
 pub fn groups(stage: &Stage<'_>) -> Outcome<Transcript> {
-    play(include_str!("group-tools.script"), stage.setting.reference, stage.node, &stage.folder)
+    let transcript =
+        play(include_str!("group-tools.script"), stage.setting.reference, stage.node, &stage.folder)?;
+    Ok(with_groups_in_order(transcript))
 }
 
 /// The scenario `share-tools`: share groups, as `share.script` has them.
 pub fn share(stage: &Stage<'_>) -> Outcome<Transcript> {
-    play(include_str!("share.script"), stage.setting.reference, stage.node, &stage.folder)
+    let transcript = play(include_str!("share.script"), stage.setting.reference, stage.node, &stage.folder)?;
+    Ok(with_groups_in_order(transcript))
+}
+
+/// Apache Kafka lists groups in the order of a hash map.
+fn with_groups_in_order(mut transcript: Transcript) -> Transcript {
+    for section in &mut transcript.sections {
+        if section.name.starts_with("kafka-groups ") {
+            section.lines.sort();
+        }
+    }
+    transcript
 }
 
 /// Apache Kafka lists log directories in the order of a hash map.
