@@ -37,6 +37,10 @@ pub fn init_producer_id(broker: &Arc<Broker>, call: Call, request: InitProducerI
             call.respond(&response(drawn.map(|id| Producer { id, epoch: ProducerEpoch(0) })))
         });
     };
+    if transactional_id.is_empty() {
+        // Before anybody is looked for who might keep it.
+        return call.respond(&response(Err(ErrorCode::InvalidRequest))).into();
+    }
     let wanted = InitProducerId {
         transactional_id,
         timeout_ms: request.transaction_timeout_ms,
