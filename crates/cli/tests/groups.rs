@@ -17,13 +17,13 @@ struct Server {
 
 impl Server {
     fn start(directory: &Path) -> Server {
-        let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [clients, controllers] = sockets.map(|it| it.local_addr().unwrap().port());
+        let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [clients, controllers, metrics] = sockets.map(|it| it.local_addr().unwrap().port());
         let settings = [
             format!("log.dirs={}", directory.display()),
             format!("listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers}"),
             format!("controller.quorum.bootstrap.servers=127.0.0.1:{controllers}"),
-            "ottla.metrics.listener=127.0.0.1:0".to_owned(),
+            format!("ottla.metrics.listener=127.0.0.1:{metrics}"),
             "group.initial.rebalance.delay.ms=0".to_owned(),
             "offsets.topic.num.partitions=2".to_owned(),
             "transaction.state.log.num.partitions=2".to_owned(),
@@ -103,6 +103,8 @@ fn groups_of_both_protocols_go_on_where_they_were_and_where_they_are_told() {
         let shift = ["group", "reset", group, "--topic", "orders:0", "--shift-by", "-1", "--execute"];
         server.prints(&shift, "");
         assert_eq!(read("1"), "four\n", "{group}");
+        let why = server.prints(&["group", "describe", group, "--why"], "");
+        assert!(why.contains("member-joined"), "{why}");
     }
     let mut listed: Vec<String> = server
         .prints(&["group", "list"], "")

@@ -15,6 +15,8 @@ use crate::output::Output;
 
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// How much is read at once.
+const READ_BYTES: usize = 16 << 10;
 /// How long a broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Where a broker's metrics are, among its settings.
@@ -57,6 +59,9 @@ pub(super) fn show(rebalances: &Value, output: &mut Output) -> Outcome {
     let Some(all) = rebalances.as_array().filter(|it| !it.is_empty()) else {
         return output.line("No rebalance is remembered: the coordinator has had the group without one.");
     };
+    // How a rebalance ended is told beside how it began.
+    let flat: Vec<Value> = all.iter().map(flattened).collect();
+    let all = &flat;
     let mut header: Vec<&str> = Vec::new();
     for name in all.iter().filter_map(Value::as_object).flat_map(|it| it.keys()) {
         if !header.contains(&name.as_str()) {
@@ -72,6 +77,18 @@ pub(super) fn show(rebalances: &Value, output: &mut Output) -> Outcome {
     let named: Vec<String> = header.iter().map(|it| it.replace('_', " ")).collect();
     let named: Vec<&str> = named.iter().map(String::as_str).collect();
     output.table(&named, rows)
+}
+
+/// An object with the fields of the objects in it.
+fn flattened(value: &Value) -> Value {
+    let mut flat = serde_json::Map::new();
+    for (name, field) in value.as_object().into_iter().flatten() {
+        match field {
+            Value::Object(fields) => flat.extend(fields.clone()),
+            field => drop(flat.insert(name.clone(), field.clone())),
+        }
+    }
+    Value::Object(flat)
 }
 
 /// `host:port` of a URL.
@@ -128,8 +145,12 @@ async fn get(address: &str, path: &str) -> std::io::Result<BytesMut> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all_vectored(&mut [IoSlice::new(request.as_bytes())]).await?;
         let mut answer = BytesMut::new();
-        while answer.len() <= MAX_ANSWER_BYTES && stream.read(&mut answer).await? > 0 {}
-        return Ok(answer);
+        loop {
+            answer.reserve(READ_BYTES);
+            if stream.read(&mut answer).await? == 0 || answer.len() > MAX_ANSWER_BYTES {
+                return Ok(answer);
+            }
+        }
     }
     Err(last)
 }
