@@ -19,8 +19,6 @@
 //!
 //! Every caller of a decision is a ticket; whoever is not answered in the decision is held until another one answers.
 
-#![expect(dead_code, reason = "the kinds of groups that use it come one by one")]
-
 mod activation;
 mod classic;
 mod consumer;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, Moment, Str, Timestamp};
+use ottla_base::{ErrorCode, Str, Timestamp};
 use ottla_machine::Ticket;
 use ottla_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla_wire::records::consumer_protocol::ConsumerProtocolSubscription;
@@ -90,8 +90,6 @@ pub(in crate::group) struct LiveGroup {
     /// Somebody new has come during the first rebalance.
     pub(super) new_member_added: bool,
     pub(super) initial: Option<InitialDelay>,
-    /// When the rebalance that goes on began.
-    pub(super) rebalance_began: Option<Moment>,
 }
 
 impl State {
@@ -192,7 +190,6 @@ impl LiveGroup {
             subscribed: None,
             new_member_added: false,
             initial: None,
-            rebalance_began: None,
         }
     }
 
@@ -463,11 +460,6 @@ impl LiveGroup {
             topics.extend(subscribed_topics(&member.metadata(protocol))?);
         }
         Some(topics)
-    }
-
-    /// What consumers have subscribed to, if that is known.
-    pub(in crate::group) fn subscribed(&self) -> Option<&BTreeSet<Str>> {
-        self.subscribed.as_ref()
     }
 
     /// Whether a request is of a member, and of its latest instance.
