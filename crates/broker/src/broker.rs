@@ -9,7 +9,6 @@ use ottla_base::{ErrorCode, NodeId, Offset, Str, Uuid};
 use ottla_host::Host;
 use ottla_metadata::controller::{Reply, Request};
 use ottla_metadata::{Delta, Image};
-use ottla_net::admission::Admission;
 use ottla_storage::LogSet;
 use ottla_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use crate::partitions::Partitions;
 use crate::placements::Placements;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::ControllerHandle;
+use crate::server::admissions::Admissions;
 use crate::shard::Coordinators;
 use crate::share::ShareGroups;
 use crate::streams_topics::StreamsTopics;
@@ -58,7 +58,7 @@ pub struct Broker {
     /// Where replicas are, and who must know.
     pub(crate) placements: Placements,
     /// Which connections are let in, once any are.
-    pub(crate) admission: OnceLock<Admission>,
+    pub(crate) admissions: OnceLock<Admissions>,
     /// Replicas on their way to another log directory.
     pub(crate) moves: Moves,
     /// Topics that were asked for and are being made.
@@ -126,7 +126,7 @@ impl Broker {
             loggers: parts.loggers,
             producer_ids: ProducerIds::default(),
             placements: Placements::default(),
-            admission: OnceLock::new(),
+            admissions: OnceLock::new(),
             moves: Moves::default(),
             auto_created: UnderWay::default(),
             streams_topics: StreamsTopics::default(),

@@ -3,6 +3,7 @@
 //! Nothing listens for clients before the broker has read the metadata up to its own registration and was let in, so
 //! that no client meets a broker that does not know its topics.
 
+pub(crate) mod admissions;
 mod directories;
 pub(crate) mod listeners;
 

@@ -53,8 +53,8 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
             for it in left_out {
                 tracing::warn!(key = it.name, reason = it.reason, "a dynamic setting has no effect");
             }
-            if let Some(admission) = broker.admission.get() {
-                admission.set_limits(crate::server::listeners::admission_limits(&settings));
+            if let Some(Err(error)) = broker.admissions.get().map(|it| it.follow(&settings)) {
+                tracing::error!(%error, "limits of connections are left as they were");
             }
             broker.logs.cordon(cordoned_paths(&settings));
             let (before, rules) = (producer_rules(&broker.settings.load()), producer_rules(&settings));

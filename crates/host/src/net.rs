@@ -210,6 +210,11 @@ pub async fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((name, port)).await?.collect())
 }
 
+/// As [`resolve`], on the caller's thread: for the rare name in a setting.
+pub fn resolve_blocking(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(std::net::ToSocketAddrs::to_socket_addrs(&(name, port))?.collect())
+}
+
 fn socket_for(address: IpAddr, options: SocketOptions) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_keepalive(true)?;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use ottla_base::Str;
 use ottla_host::net::{Listener, SocketOptions, resolve};
 use ottla_metadata::settings::listeners::{Endpoint, SecurityProtocol};
-use ottla_net::admission::{Admission, AdmissionLimits, ListenerLimits};
 use ottla_net::budget::Budget;
 use ottla_net::server::ServerOptions;
 use ottla_net::{ConnectionLimits, Server};
 
 use super::StartError;
+use super::admissions::Admissions;
 use crate::broker::Broker;
 use crate::call::{ListenerRole, Serves};
 use crate::config::BrokerSettings;
@@ -143,7 +143,9 @@ impl Bound {
         settings: &BrokerSettings,
     ) -> Result<Vec<Server>, StartError> {
         let network = &settings.server.network;
-        let admission = broker.admission.get_or_init(|| Admission::new(admission_limits(settings)));
+        // What an administrator has changed meanwhile holds from the first connection on.
+        let admissions = Admissions::new(&broker.settings.load())
+            .map_err(|invalid| StartError::Settings(invalid.to_string()))?;
         let budget = Budget::new(usize::try_from(settings.request_memory_bytes()).unwrap_or(usize::MAX));
         let limits = ConnectionLimits {
             max_frame_bytes: usize::try_from(network.socket_request_max_bytes).unwrap_or(0),
@@ -156,13 +158,13 @@ impl Bound {
                 name: Str::from(socket.endpoint.name.as_str()),
                 serves: socket.serves,
             });
-            let admitted = admission.listener(ListenerLimits::default());
+            let Some(admission) = admissions.listener(&socket.endpoint.name) else { continue };
             for listener in socket.listeners {
                 let options = ServerOptions {
                     name: Arc::from(socket.endpoint.name.as_str()),
                     limits,
                     budget: budget.clone(),
-                    admission: admitted.clone(),
+                    admission: admission.clone(),
                 };
                 let (broker, role) = (broker.clone(), role.clone());
                 let host = broker.host.clone();
@@ -173,22 +175,7 @@ impl Bound {
                 servers.push(server);
             }
         }
+        drop(broker.admissions.set(admissions));
         Ok(servers)
-    }
-}
-
-/// What the settings allow in connections.
-pub(crate) fn admission_limits(settings: &BrokerSettings) -> AdmissionLimits {
-    let network = &settings.server.network;
-    let connections = |number: i32| usize::try_from(number).unwrap_or(usize::MAX);
-    let overrides = network.max_connections_per_ip_overrides.split(',').filter_map(|it| {
-        let (address, number) = it.rsplit_once(':')?;
-        Some((address.trim().parse().ok()?, number.trim().parse().ok()?))
-    });
-    AdmissionLimits {
-        max_connections: connections(network.max_connections),
-        max_connections_per_ip: connections(network.max_connections_per_ip),
-        max_connections_per_ip_overrides: overrides.collect(),
-        max_connections_per_second: u32::try_from(network.max_connection_creation_rate).unwrap_or(u32::MAX),
     }
 }
