@@ -77,7 +77,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         Some(binary) => binary.clone(),
         None => match node::Maker::ottla()? {
             node::Maker::Ottla(binary) => binary,
-            node::Maker::Kafka => return Err("Ottla cannot be built".into()),
+            node::Maker::Kafka | node::Maker::Release(_) => return Err("Ottla cannot be built".into()),
         },
     };
     let kafka = match arguments.alone {

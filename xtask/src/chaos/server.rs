@@ -17,7 +17,9 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 pub fn binary() -> Outcome<PathBuf> {
     match crate::compat::node::Maker::ottla()? {
         crate::compat::node::Maker::Ottla(binary) => Ok(binary),
-        crate::compat::node::Maker::Kafka => Err("Ottla cannot be built".into()),
+        crate::compat::node::Maker::Kafka | crate::compat::node::Maker::Release(_) => {
+            Err("Ottla cannot be built".into())
+        }
     }
 }
 

@@ -48,7 +48,7 @@ fn play(setting: &Setting<'_>, maker: &Maker, root: &Path) -> Outcome<Transcript
         steps.push(Step { name, words });
     }
     let mut transcript = match maker {
-        Maker::Kafka => kafka(setting, &steps, root)?,
+        Maker::Kafka | Maker::Release(_) => kafka(setting, &steps, root)?,
         Maker::Ottla(binary) => ottla(binary, &steps)?,
     };
     let shown = root.display().to_string();

@@ -17,6 +17,7 @@ mod mask;
 pub mod node;
 pub mod reference;
 mod roundtrip;
+mod takeover;
 mod tools;
 mod transcript;
 
@@ -205,6 +206,36 @@ const SCENARIOS: &[Scenario] = &[
         about: "live groups and an open transaction, served by Apache Kafka and Ottla in turn",
         ci: false,
         kind: Kind::Alone(grouptrip::run),
+    },
+    Scenario {
+        name: "takeover-3.9",
+        about: "a directory of Apache Kafka 3.9 at metadata.version 3.9, voters named by the settings; and back",
+        ci: false,
+        kind: Kind::Alone(takeover::from_39),
+    },
+    Scenario {
+        name: "takeover-3.3",
+        about: "the same at metadata.version 3.3, the oldest there is",
+        ci: false,
+        kind: Kind::Alone(takeover::from_33),
+    },
+    Scenario {
+        name: "takeover-4.0",
+        about: "a directory of Apache Kafka 4.0, voters in the metadata log; and back",
+        ci: false,
+        kind: Kind::Alone(takeover::from_40),
+    },
+    Scenario {
+        name: "takeover-4.3",
+        about: "a directory of Apache Kafka 4.3; and back",
+        ci: false,
+        kind: Kind::Alone(takeover::from_43),
+    },
+    Scenario {
+        name: "takeover-4.4",
+        about: "a directory of Apache Kafka 4.4; and back",
+        ci: false,
+        kind: Kind::Alone(takeover::from_44),
     },
     Scenario {
         name: "files",

@@ -20,8 +20,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Who made the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// Apache Kafka.
+    /// Apache Kafka, the release that is compared with.
     Kafka,
+    /// Another release of Apache Kafka.
+    Release(ClassPath),
     /// Ottla, with its binary.
     Ottla(PathBuf),
 }
@@ -37,6 +39,23 @@ impl Maker {
             .map_or_else(|| crate::workspace::root().join("target"), PathBuf::from);
         Ok(Self::Ottla(target.join("release/ottla")))
     }
+
+    /// The jars of an Apache Kafka.
+    fn class_path(&self) -> ClassPath {
+        match self {
+            Self::Release(class_path) => *class_path,
+            Self::Kafka | Self::Ottla(_) => ClassPath::Server,
+        }
+    }
+}
+
+/// How the settings say who the controllers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum StatedQuorum {
+    /// By `controller.quorum.bootstrap.servers`: the voters are in the metadata log.
+    Dynamic,
+    /// By `controller.quorum.voters`.
+    Static,
 }
 
 /// A server that can be formatted, started, stopped and killed; killed when dropped.
@@ -112,15 +131,32 @@ impl<'a> Node<'a> {
         self.maker = maker;
     }
 
+    /// The quorum is the one that the settings name, as before `kraft.version` 1; and more settings follow.
+    pub fn settle(&self, quorum: StatedQuorum, more: &str) -> Outcome {
+        let mut text = std::fs::read_to_string(self.settings())?;
+        if quorum == StatedQuorum::Static {
+            let servers = format!("bootstrap.servers=localhost:{}", self.controller_port);
+            text = text.replace(&servers, &format!("voters=1@localhost:{}", self.controller_port));
+        }
+        std::fs::write(self.settings(), text + more)?;
+        Ok(())
+    }
+
     fn settings(&self) -> PathBuf {
         self.folder.join("server.properties")
     }
 
-    /// Formats the data directories.
+    /// Formats the data directories for a quorum of this node alone.
     pub fn format(&self) -> Outcome {
+        self.format_with(&["--standalone"])
+    }
+
+    /// Formats the data directories.
+    pub fn format_with(&self, flags: &[&str]) -> Outcome {
         let mut command = match &self.maker {
-            Maker::Kafka => {
-                let mut command = self.reference.java(ClassPath::Server, "256m", &["-Dlog4j2.level=OFF"]);
+            Maker::Kafka | Maker::Release(_) => {
+                let class_path = self.maker.class_path();
+                let mut command = self.reference.java(class_path, "256m", &["-Dlog4j2.level=OFF"]);
                 command.args(["kafka.tools.StorageTool", "format"]);
                 command
             }
@@ -130,7 +166,7 @@ impl<'a> Node<'a> {
                 command
             }
         };
-        command.args(["-t", CLUSTER_ID, "--standalone", "-c"]).arg(self.settings());
+        command.args(["-t", CLUSTER_ID]).args(flags).arg("-c").arg(self.settings());
         capture(&mut command, b"", START_LIMIT)?.success("format")?;
         Ok(())
     }
@@ -138,7 +174,7 @@ impl<'a> Node<'a> {
     /// Starts the server and waits until it answers.
     pub fn start(&mut self) -> Outcome {
         let mut command = match &self.maker {
-            Maker::Kafka => {
+            Maker::Kafka | Maker::Release(_) => {
                 let logging = self.folder.join("log4j2.properties");
                 std::fs::write(
                     &logging,
@@ -147,7 +183,7 @@ impl<'a> Node<'a> {
                      appender.out.layout.pattern=%d %p %c %m%n\n",
                 )?;
                 let flag = format!("-Dlog4j2.configurationFile={}", logging.display());
-                let mut command = self.reference.java(ClassPath::Server, "512m", &[&flag]);
+                let mut command = self.reference.java(self.maker.class_path(), "512m", &[&flag]);
                 command.arg("kafka.Kafka").arg(self.settings());
                 command
             }

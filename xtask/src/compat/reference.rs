@@ -1,7 +1,8 @@
 //! Where Apache Kafka and the other clients come from: laid out once by the ordinary package tools.
 //!
 //! Apache Kafka 4.4.0 has a broker and a Java client but no tools; those are of 4.3.1. The two class paths
-//! are never mixed. Everything lies in `$OTTLA_REFERENCE_DIR`, or `reference` in cargo's target folder.
+//! are never mixed. Servers of earlier releases, whose directories are taken over, are laid out when a scenario asks
+//! for them. Everything lies in `$OTTLA_REFERENCE_DIR`, or `reference` in cargo's target folder.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -27,12 +28,16 @@ pub struct Reference {
 }
 
 /// A set of jars that belong together.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClassPath {
     /// The broker and the Java client, [`KAFKA`].
     Server,
-    /// The tools, [`KAFKA_TOOLS`].
+    /// The tools, [`KAFKA_TOOLS`], and a broker of that release.
     Tools,
+    /// The broker and the Java client of 4.0.
+    Kafka40,
+    /// The broker and the Java client of 3.9.
+    Kafka39,
 }
 
 impl ClassPath {
@@ -40,6 +45,8 @@ impl ClassPath {
         match self {
             Self::Server => "server",
             Self::Tools => "tools",
+            Self::Kafka40 => "kafka-4.0",
+            Self::Kafka39 => "kafka-3.9",
         }
     }
 
@@ -57,6 +64,14 @@ impl ClassPath {
                 format!("org.apache.kafka:kafka-tools:{KAFKA_TOOLS}"),
                 format!("org.apache.kafka:kafka-shell:{KAFKA_TOOLS}"),
                 "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4".to_owned(),
+            ],
+            Self::Kafka40 => vec![
+                "org.apache.kafka:kafka_2.13:4.0.1".to_owned(),
+                "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3".to_owned(),
+            ],
+            Self::Kafka39 => vec![
+                "org.apache.kafka:kafka_2.13:3.9.1".to_owned(),
+                "org.slf4j:slf4j-reload4j:1.7.36".to_owned(),
             ],
         }
     }
@@ -112,7 +127,8 @@ impl Reference {
         self.folder.join(class_path.name()).join("jars")
     }
 
-    fn jars(&self, class_path: ClassPath) -> Outcome {
+    /// Lays out the jars of one class path.
+    pub fn jars(&self, class_path: ClassPath) -> Outcome {
         let folder = self.folder.join(class_path.name());
         let pom = class_path.pom();
         once(&folder, "jars", &pom, || {

@@ -45,7 +45,8 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     for (turn, (maker, instalment, leave)) in turns.into_iter().enumerate() {
         node.hand_to(maker.clone());
         node.start()?;
-        let mut found = trip(setting.reference, &node, &["read", "mark", instalment, "read"])?;
+        let mut found =
+            trip(setting.reference, &node, ClassPath::Server, &["read", "mark", instalment, "read"])?;
         let told = found.split_off("mark");
         if let Some((told, _)) = &left {
             expected.append_under(&format!("turn {turn}"), told);
@@ -81,7 +82,7 @@ fn files_of(setting: &Setting<'_>, maker: Maker, name: &str) -> Outcome<Transcri
     let mut node = Node::new(maker, setting.reference, folder.clone(), 2)?;
     node.format()?;
     node.start()?;
-    let mut transcript = trip(setting.reference, &node, &["plain:1", "read"])?;
+    let mut transcript = trip(setting.reference, &node, ClassPath::Server, &["plain:1", "read"])?;
     transcript.map_lines(|it| mask(&it, &node));
     node.stop()?;
     let mut script = String::new();
@@ -178,14 +179,20 @@ pub fn hash(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn trip(reference: &Reference, node: &Node<'_>, steps: &[&str]) -> Outcome<Transcript> {
-    let mut program = reference.program(ClassPath::Server, "RoundTrip", &["-Dlog4j2.level=ERROR"])?;
+/// What `RoundTrip` says of these steps, as the Java client of a release sees the node.
+pub fn trip(
+    reference: &Reference,
+    node: &Node<'_>,
+    client: ClassPath,
+    steps: &[&str],
+) -> Outcome<Transcript> {
+    let mut program = reference.program(client, "RoundTrip", &["-Dlog4j2.level=ERROR"])?;
     let said = capture(program.arg(node.address()).args(steps), b"", LIMIT)?;
     Ok(Transcript::parse(&said.success("RoundTrip")?))
 }
 
-/// The contents of every segment of the scenario's topics.
-fn segments(node: &Node<'_>) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {
+/// The contents of every segment of the topics that `RoundTrip` writes.
+pub fn segments(node: &Node<'_>) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = Vec::new();
     for folder in node.log_dirs() {
         list(folder, &mut found)?;

@@ -531,3 +531,27 @@ fn a_view_outlives_its_segments() {
     }
     check(&log, 150, 200);
 }
+
+/// `testdata/kafka-3.9.1/legacy.log` is what `xtask/java/LegacySegment.java` writes: 96 records of formats 0 and 1,
+/// plain and compressed. The header of a compressed batch has its last offset only, which is no gap.
+#[test]
+fn records_of_old_formats_survive_an_unclean_stop() {
+    let legacy = include_bytes!("../../testdata/kafka-3.9.1/legacy.log");
+    let world = World::new(1);
+    let directory = std::path::Path::new("/data/orders-0");
+    world.host.disk().create_dir_all(directory).unwrap();
+    world.host.disk().write_atomically(directory.join("00000000000000000000.log"), legacy).unwrap();
+    for run in 0..3 {
+        let log = world.open(LastShutdown::Unclean);
+        let end = 96 + 2 * run;
+        assert_eq!(log.view().end, Offset(end));
+        for from in [0, 1, 11, 12, 50, 95] {
+            let bytes = read_bytes(&log, Offset(from), 1 << 20);
+            let first = ottla_record::Batches::new(&bytes).next().unwrap().unwrap();
+            assert!(first.last_offset() >= Offset(from), "a read from {from}");
+        }
+        assert_eq!(&read_bytes(&log, Offset(0), 1 << 20)[..legacy.len()], legacy);
+        append(&log, TIME, &[b"one", b"two"]);
+        log.close();
+    }
+}
