@@ -2,55 +2,110 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::statistics::{median, ratio};
-use super::work::Figure;
+use super::aims::{AIMS, Aim};
+use super::results::Run;
+use super::statistics::{Ratio, median, ratio};
+use crate::compat::reference::KAFKA;
 
-/// The figures of both servers, in the order in which they were first measured.
-#[derive(Default)]
+/// The figures of all workloads.
 pub struct Report {
     rows: Vec<Row>,
+    failures: Vec<String>,
 }
 
 struct Row {
-    name: &'static str,
-    /// Ottla's values and Apache Kafka's, pair by pair.
-    values: [Vec<f64>; 2],
+    workload: String,
+    name: String,
+    /// Ottla's values and Apache Kafka's by pair; the machine's own stand in the first.
+    values: [Vec<(usize, f64)>; 2],
+    of_the_machine: bool,
+}
+
+impl Row {
+    fn of(&self, which: usize) -> Vec<f64> {
+        self.values[which].iter().map(|it| it.1).collect()
+    }
+
+    fn ratio(&self) -> Ratio {
+        let theirs = |pair| self.values[1].iter().find(|it| it.0 == pair).map(|it| it.1);
+        let pairs = self.values[0].iter().filter_map(|(pair, ours)| Some((*ours, theirs(*pair)?)));
+        let (ours, theirs): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        ratio(&ours, &theirs)
+    }
+
+    fn aim(&self) -> Option<&'static Aim> {
+        Aim::of(&self.name)
+    }
+
+    fn cells(&self) -> [String; 7] {
+        let (ours, ratio) = (median(&self.of(0)), self.ratio());
+        let aim = self.aim();
+        [
+            self.name.clone(),
+            number(ours),
+            number(median(&self.of(1))),
+            number(ratio.median),
+            match self.values[1].is_empty() {
+                true => String::new(),
+                false => format!("{} – {}", number(ratio.interval.0), number(ratio.interval.1)),
+            },
+            aim.map(Aim::shown).unwrap_or_default(),
+            aim.map(|it| it.verdict(ours, ratio.median).to_owned()).unwrap_or_default(),
+        ]
+    }
 }
 
 impl Report {
-    /// Adds the figures of one run; `which` is 0 for Ottla and 1 for Apache Kafka.
-    pub fn add(&mut self, which: usize, figures: Vec<Figure>) {
-        for figure in figures {
-            let known = self.rows.iter().position(|it| it.name == figure.name);
-            let index = known.unwrap_or_else(|| {
-                self.rows.push(Row { name: figure.name, values: Default::default() });
-                self.rows.len() - 1
-            });
-            self.rows[index].values[which].push(figure.value);
+    /// Orders the runs by workload and figure.
+    pub fn of(runs: &[Run]) -> Report {
+        let mut report = Report { rows: Vec::new(), failures: Vec::new() };
+        for run in runs {
+            if let Some(error) = &run.error {
+                let line = format!("{} on {}, pair {}: {error}", run.workload, run.maker, run.pair + 1);
+                report.failures.push(line);
+            }
+            for (name, value) in &run.figures {
+                let known = report.rows.iter().position(|it| it.workload == run.workload && it.name == *name);
+                let index = known.unwrap_or_else(|| {
+                    report.rows.push(Row {
+                        workload: run.workload.clone(),
+                        name: name.clone(),
+                        values: Default::default(),
+                        of_the_machine: run.maker == "machine",
+                    });
+                    report.rows.len() - 1
+                });
+                report.rows[index].values[usize::from(run.maker == "kafka")].push((run.pair, *value));
+            }
         }
+        report
     }
 
-    fn cells(&self) -> impl Iterator<Item = [String; 5]> {
-        self.rows.iter().map(|row| {
-            let [ours, theirs] = &row.values;
-            let ratio = ratio(ours, theirs);
-            [
-                row.name.to_owned(),
-                number(median(ours)),
-                number(median(theirs)),
-                number(ratio.median),
-                format!("{} – {}", number(ratio.interval.0), number(ratio.interval.1)),
-            ]
-        })
+    /// What could not be measured.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// The names of the workloads, in the order in which they were run.
+    fn workloads(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !names.contains(&row.workload.as_str()) {
+                names.push(&row.workload);
+            }
+        }
+        names
     }
 
     /// A table for a terminal.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(HEADER);
-        self.cells().for_each(|cells| {
-            table.add_row(cells);
-        });
+        for workload in self.workloads() {
+            for row in self.rows.iter().filter(|it| it.workload == workload) {
+                table.add_row(row.cells());
+            }
+        }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -63,48 +118,83 @@ impl Report {
             .rows
             .iter()
             .map(|row| {
-                let [ours, theirs] = &row.values;
-                let ratio = ratio(ours, theirs);
+                let ratio = row.ratio();
                 serde_json::json!({
+                    "workload": row.workload,
                     "figure": row.name,
-                    "ottla": ours,
-                    "kafka": theirs,
+                    if row.of_the_machine { "machine" } else { "ottla" }: row.of(0),
+                    "kafka": row.of(1),
                     "ratio": { "median": ratio.median, "low": ratio.interval.0, "high": ratio.interval.1 },
+                    "target": row.aim().map(Aim::shown),
+                    "verdict": row.aim().map(|it| it.verdict(median(&row.of(0)), ratio.median)),
                 })
             })
             .collect();
-        serde_json::to_string_pretty(&rows).unwrap_or_default()
+        let all = serde_json::json!({ "figures": rows, "failures": self.failures });
+        serde_json::to_string_pretty(&all).unwrap_or_default()
     }
 
     /// `docs/performance.md`.
-    pub fn page(&self, pairs: usize, mebibytes: usize, seconds: u64) -> String {
-        let mut text = format!(
-            "# Performance beside Apache Kafka 4.4.0\n\n\
-             Written by `cargo xtask bench --write --pairs {pairs} --mebibytes {mebibytes} --seconds {seconds}`. Both servers \
-             run on the same machine, one after the other in alternating order, in combined mode with one \
-             replica, Apache Kafka with the flags of its own start script (1 GiB heap) and after a warm-up. \
-             The load comes from a raw connection, not from Ottla's client. A ratio is the median of the \
-             ratios pair by pair, with its 95 % bootstrap interval; absolute figures move with the machine. \
-             \"Calm\" latencies leave out the samples during which the machine itself stood still.\n\n\
-             A wide interval says that the machine was busy with other things: believe processor time per gigabyte and per \
-             record, memory and starts before latencies and throughput then.\n\n\
-             Neither server calls fsync on the produce path: `flush.messages` is at Kafka's default.\n\n",
-        );
-        text += &format!("| {} |\n|---|---:|---:|---:|---:|\n", HEADER.join(" | "));
-        for cells in self.cells() {
-            text += &format!("| {} |\n", cells.join(" | "));
+    pub fn page(&self, command: &str) -> String {
+        let mut text = format!("# Performance beside Apache Kafka {KAFKA}\n\nWritten by `{command}`.\n");
+        text += include_str!("preamble.md");
+        text += "\n## Targets\n\nThe number in parentheses is what is hoped for.\n\n";
+        text += &format!("| {} |\n|---|---:|---:|---:|---:|---:|---|\n", HEADER.join(" | "));
+        for aim in &AIMS {
+            match self.rows.iter().find(|it| it.name == aim.figure) {
+                Some(row) => text += &format!("| {} |\n", row.cells().join(" | ")),
+                None => text += &format!("| {} | | | | | {} | not measured |\n", aim.figure, aim.shown()),
+            }
+        }
+        for workload in self.workloads() {
+            text += &format!("\n## {workload}\n\n");
+            let rows = || self.rows.iter().filter(|it| it.workload == workload);
+            if rows().all(|it| it.of_the_machine) {
+                text += "| what the machine itself does | |\n|---|---:|\n";
+                rows()
+                    .for_each(|row| text += &format!("| {} | {} |\n", row.name, number(median(&row.of(0)))));
+            } else {
+                text += &format!("| {} |\n|---|---:|---:|---:|---:|\n", HEADER[..5].join(" | "));
+                rows().for_each(|row| text += &format!("| {} |\n", row.cells()[..5].join(" | ")));
+            }
+        }
+        if !self.failures.is_empty() {
+            text += "\n## What could not be measured\n\n";
+            self.failures.iter().for_each(|it| text += &format!("- {}\n", it.replace('\n', " ")));
         }
         text
     }
 }
 
-const HEADER: [&str; 5] = ["figure", "Ottla", "Apache Kafka", "ratio", "95 % interval"];
+const HEADER: [&str; 7] = ["figure", "Ottla", "Apache Kafka", "ratio", "95 % interval", "target", "verdict"];
 
 fn number(value: f64) -> String {
     match value.abs() {
+        size if !size.is_finite() => String::new(),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(maker: &str, pair: usize, value: f64) -> Run {
+        let figures = vec![("resident idle, MiB".to_owned(), value)];
+        Run { workload: "start".to_owned(), pair, maker: maker.to_owned(), figures, error: None }
+    }
+
+    #[test]
+    fn values_are_paired_by_their_pair() {
+        let runs =
+            [run("kafka", 1, 400.0), run("ottla", 0, 20.0), run("ottla", 1, 10.0), run("kafka", 0, 200.0)];
+        let report = Report::of(&runs);
+        assert!((report.rows[0].ratio().median - 0.0625).abs() < 1e-9, "the median of 0.1 and 0.025");
+        assert!(report.page("x").contains(
+            "| resident idle, MiB | 15.0 | 300 | 0.062 | 0.025 – 0.100 | ≤ 0.05 (0.03) | missed |"
+        ));
     }
 }

@@ -28,6 +28,7 @@ const KAFKA_FLAGS: [&str; 7] = [
     "-XX:+ExplicitGCInvokesConcurrent",
 ];
 const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+const START_LIMIT: Duration = Duration::from_secs(300);
 const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// A server with a folder of its own; killed and removed when dropped.
@@ -98,7 +99,7 @@ impl Target {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let begin = Instant::now();
         self.process = Some(command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?);
-        work::first_produce(self.port, "first", Duration::from_secs(120))?;
+        work::first_produce(self.port, "first", START_LIMIT)?;
         Ok(begin.elapsed())
     }
 
@@ -106,6 +107,15 @@ impl Target {
     pub fn server(&self) -> Outcome<Server> {
         let process = self.process.as_ref().ok_or("the server is not running")?;
         Ok(Server { port: self.port, pid: process.id() })
+    }
+
+    /// Ends the server as `kill -9` does.
+    pub fn kill(&mut self) -> Outcome {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
     }
 
     /// Asks the server to stop and returns how long it took.

@@ -6,11 +6,9 @@
 //! | `writer` | transactional producers |
 //! | `reader` | readers of committed records |
 //! | `ledger` | what was done, what is there, and what that says; its own tests |
-//! | `requests` | the requests |
 
 mod ledger;
 mod reader;
-mod requests;
 mod writer;
 
 use std::path::Path;
@@ -22,6 +20,7 @@ use super::Seed;
 use super::random::Random;
 use super::server::{Server, binary};
 use crate::load::protocol::{Connection, Request};
+use crate::load::transactions as requests;
 use crate::workspace::Outcome;
 use ledger::Ledger;
 use reader::Reader;

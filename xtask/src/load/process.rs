@@ -39,6 +39,49 @@ fn status_kib(pid: u32, name: &str) -> Outcome<u64> {
     Ok(line.split_whitespace().next().ok_or("an empty line")?.parse()?)
 }
 
+/// Writes all dirty pages and throws the page cache away; needs the rights of root.
+pub fn drop_caches() -> Outcome {
+    crate::command::show_nothing("sync", &[])?;
+    Ok(std::fs::write("/proc/sys/vm/drop_caches", "1")?)
+}
+
+/// Bytes of the machine's page cache that wait to be written.
+fn dirty_bytes() -> Outcome<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let line =
+        text.lines().find_map(|it| it.strip_prefix("Dirty:")).ok_or("/proc/meminfo has no such line")?;
+    Ok(line.split_whitespace().next().ok_or("an empty line")?.parse::<u64>()? * 1024)
+}
+
+/// Looks now and then how much of the machine's memory waits to be written.
+pub struct DirtyMeter {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<Result<u64, String>>,
+}
+
+impl DirtyMeter {
+    /// Begins to look on a thread of its own.
+    pub fn start() -> DirtyMeter {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut most = 0;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                most = most.max(dirty_bytes().map_err(|it| it.to_string())?);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(most)
+        });
+        DirtyMeter { stop, thread }
+    }
+
+    /// The most that was seen, in bytes.
+    pub fn finish(self) -> Outcome<f64> {
+        self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        Ok(self.thread.join().map_err(|_| "the meter panicked")?? as f64)
+    }
+}
+
 /// How long a sleep of a millisecond must take to count as a stall of the machine.
 const STALL: Duration = Duration::from_millis(6);
 /// How much around a stall is left out with it.
@@ -78,13 +121,15 @@ impl StallMeter {
 
 /// Spans in which the machine stood still.
 pub struct Stalls {
+    /// In the order of time.
     spans: Vec<(Instant, Instant)>,
 }
 
 impl Stalls {
     /// Whether anything between two moments falls into a stall.
     pub fn touch(&self, begin: Instant, end: Instant) -> bool {
-        self.spans.iter().any(|(first, last)| begin <= *last && *first <= end)
+        let over = self.spans.partition_point(|(_, last)| *last < begin);
+        self.spans.get(over).is_some_and(|(first, _)| *first <= end)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::workspace::Outcome;
 pub struct Connection {
     stream: TcpStream,
     correlation_id: i32,
+    /// The frame last sent, kept for its memory.
+    frame: Vec<u8>,
 }
 
 /// The largest answer this driver takes.
@@ -24,7 +26,7 @@ impl Connection {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Connection { stream, correlation_id: 0 })
+        Ok(Connection { stream, correlation_id: 0, frame: Vec::new() })
     }
 
     /// Waits at most this long for each answer.
@@ -34,22 +36,23 @@ impl Connection {
 
     /// A second handle on the same socket, for a thread of its own.
     pub fn split(&self) -> Outcome<Connection> {
-        Ok(Connection { stream: self.stream.try_clone()?, correlation_id: 0 })
+        Ok(Connection { stream: self.stream.try_clone()?, correlation_id: 0, frame: Vec::new() })
     }
 
     /// Sends one request; its answer must be read in turn.
     pub fn send(&mut self, request: &Request) -> Outcome {
-        let mut frame = Vec::with_capacity(64 + request.body.len());
+        let frame = &mut self.frame;
+        frame.clear();
         frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(&request.key.to_be_bytes());
         frame.extend_from_slice(&request.version.to_be_bytes());
         frame.extend_from_slice(&self.correlation_id.to_be_bytes());
-        put_string(&mut frame, "xtask");
+        put_string(frame, "xtask");
         frame.extend_from_slice(&request.body);
         let len = i32::try_from(frame.len() - 4)?;
         frame[..4].copy_from_slice(&len.to_be_bytes());
         self.correlation_id += 1;
-        self.stream.write_all(&frame)?;
+        self.stream.write_all(frame)?;
         Ok(())
     }
 
@@ -61,9 +64,11 @@ impl Connection {
         if !(4..=MAX_ANSWER).contains(&len) {
             return Err(format!("an answer of {len} bytes").into());
         }
-        buffer.resize(len, 0);
-        self.stream.read_exact(buffer)?;
-        Ok(Answer { bytes: &buffer[4..] })
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        self.stream.read_exact(&mut buffer[..len])?;
+        Ok(Answer { bytes: &buffer[4..len] })
     }
 
     /// Sends one request and reads its answer.
@@ -195,6 +200,11 @@ pub struct Fetched<'buffer> {
 }
 
 impl<'buffer> Answer<'buffer> {
+    /// Bytes within an answer that are read in the same way.
+    pub fn of(bytes: &'buffer [u8]) -> Answer<'buffer> {
+        Answer { bytes }
+    }
+
     /// The next bytes.
     pub fn take(&mut self, len: usize) -> Outcome<&'buffer [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(len).ok_or("an answer ends early")?;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ledger::Entry;
-use super::requests::{self, Fetched};
 use super::{PARTITIONS, TOPIC};
 use crate::load::protocol::{Connection, values};
+use crate::load::transactions::{self as requests, Fetched};
 use crate::workspace::Outcome;
 
 const TRANSACTIONAL: u8 = 0x10;

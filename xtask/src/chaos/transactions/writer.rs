@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ending, Entry, Transaction};
-use super::requests::{self, Identity};
 use super::{PARTITIONS, TIMEOUT_MS, TOPIC};
 use crate::chaos::random::Random;
 use crate::load::protocol::{Answer, Connection, Request, Sequence, batch_of, mark_transactional, now_ms};
+use crate::load::transactions::{self as requests, Identity};
 use crate::workspace::Outcome;
 
 /// Loading, not available, not the coordinator, concurrent, too few replicas, not there yet, not the leader.

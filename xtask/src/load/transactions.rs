@@ -1,6 +1,7 @@
 //! The requests of transactions in the versions that give every transaction an epoch of its own (KIP-890), by hand.
 
-use crate::load::protocol::{Answer, Request, put_i32, put_string};
+use super::flexible::{flexible, put_count, put_text};
+use super::protocol::{Answer, Request, put_i32, put_string};
 use crate::workspace::Outcome;
 
 /// A producer as its coordinator knows it.
@@ -10,25 +11,6 @@ pub struct Identity {
     pub id: i64,
     /// The epoch.
     pub epoch: i16,
-}
-
-/// A body in a flexible version: it begins with the tagged fields of its header.
-fn flexible() -> Vec<u8> {
-    vec![0]
-}
-
-fn put_count(out: &mut Vec<u8>, count: usize) {
-    let mut number = count + 1;
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_count(out, text.len());
-    out.extend_from_slice(text.as_bytes());
 }
 
 fn put_identity(out: &mut Vec<u8>, identity: Identity) {
@@ -84,9 +66,9 @@ pub fn produce(transactional_id: &str, topic: &str, partition: i32, batch: &[u8]
 /// The code of a `Produce` v12 of one batch.
 pub fn produced(mut answer: Answer<'_>) -> Outcome<i16> {
     answer.take(1)?;
-    one(&mut answer)?;
-    text(&mut answer)?;
-    one(&mut answer)?;
+    answer.one()?;
+    answer.text()?;
+    answer.one()?;
     answer.i32()?;
     answer.i16()
 }
@@ -121,9 +103,9 @@ pub fn commit_offset(
 pub fn offset_committed(mut answer: Answer<'_>) -> Outcome<i16> {
     answer.take(1)?;
     answer.i32()?;
-    one(&mut answer)?;
-    text(&mut answer)?;
-    one(&mut answer)?;
+    answer.one()?;
+    answer.text()?;
+    answer.one()?;
     answer.i32()?;
     answer.i16()
 }
@@ -235,29 +217,4 @@ fn coded_identity(mut answer: Answer<'_>) -> Outcome<(i16, Identity)> {
     answer.take(1)?;
     answer.i32()?;
     Ok((answer.i16()?, Identity { id: answer.i64()?, epoch: answer.i16()? }))
-}
-
-fn count(answer: &mut Answer<'_>) -> Outcome<usize> {
-    let mut number = 0usize;
-    for shift in (0..35).step_by(7) {
-        let byte = answer.take(1)?[0];
-        number |= usize::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number.saturating_sub(1));
-        }
-    }
-    Err("a length does not end".into())
-}
-
-fn one(answer: &mut Answer<'_>) -> Outcome {
-    match count(answer)? {
-        1 => Ok(()),
-        other => Err(format!("an answer about one thing has {other}").into()),
-    }
-}
-
-fn text(answer: &mut Answer<'_>) -> Outcome {
-    let len = count(answer)?;
-    answer.take(len)?;
-    Ok(())
 }

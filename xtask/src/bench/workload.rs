@@ -1,0 +1,230 @@
+//! The kinds of work by name: how a server is prepared for each, warmed up, and driven.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::target::{Maker, Target};
+use super::work::rate::{self, Rate};
+use super::work::throughput::{fill, throughput};
+use super::work::{Figure, MIB, Server, figure, groups, many, share, transactions};
+use crate::load::process;
+use crate::workspace::Outcome;
+
+/// A kind of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Workload {
+    /// Start on an empty directory, idle memory, clean stop.
+    Start,
+    /// Produce 1 KiB records in large batches as fast as possible; consume them warm and cold.
+    Throughput,
+    /// One record of 100 B per request at 1,000 and 10,000 a second and at half of the most, without linger.
+    Latency,
+    /// Groups of 1 to 1,000 members of both protocols: time until stable, signs of life, commits.
+    Groups,
+    /// A share group of 50 members.
+    Share,
+    /// Transactions back to back and of 10 ms, from 1 and 20 producers.
+    Transactions,
+    /// 10,000 idle connections.
+    Connections,
+    /// 10,000 partitions: creation, memory, descriptors, clean stop, start.
+    Partitions,
+    /// Start after `kill -9` with all that was produced in unfinished segments.
+    Recovery,
+    /// Topics made and deleted, many times: what stays in memory.
+    Topics,
+}
+
+/// Every workload, in the order of the page.
+pub const ALL: [Workload; 10] = [
+    Workload::Start,
+    Workload::Throughput,
+    Workload::Latency,
+    Workload::Groups,
+    Workload::Share,
+    Workload::Transactions,
+    Workload::Connections,
+    Workload::Partitions,
+    Workload::Recovery,
+    Workload::Topics,
+];
+
+/// Those that have figures with a target.
+pub const WITH_TARGETS: [Workload; 9] = [
+    Workload::Start,
+    Workload::Throughput,
+    Workload::Latency,
+    Workload::Groups,
+    Workload::Share,
+    Workload::Transactions,
+    Workload::Connections,
+    Workload::Partitions,
+    Workload::Recovery,
+];
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// What a throughput run produces, in bytes.
+    pub bytes: usize,
+    /// How long a run at a fixed rate lasts.
+    pub run: Duration,
+    /// What is in unfinished segments when the server is killed, in bytes.
+    pub recovery_bytes: usize,
+    /// How many partitions are many.
+    pub partitions: usize,
+    /// How many connections are many.
+    pub connections: usize,
+    /// How many topics are made and deleted in each of twenty rounds.
+    pub passing_topics: usize,
+}
+
+impl Workload {
+    /// As it is called on the command line.
+    pub fn name(self) -> String {
+        use clap::ValueEnum;
+        self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// How many pairs are run when `pairs` were asked for: the longest are run less often.
+    pub fn pairs(self, pairs: usize) -> usize {
+        match self {
+            Self::Partitions | Self::Recovery | Self::Topics => pairs.div_ceil(3),
+            _ => pairs,
+        }
+    }
+
+    fn settings(self) -> String {
+        let own = match self {
+            Self::Groups => groups::SETTINGS,
+            Self::Share => share::SETTINGS,
+            _ => "",
+        };
+        format!("log.retention.ms=-1\n{own}")
+    }
+
+    /// Runs once on a fresh server.
+    pub fn run(self, maker: Maker, scale: Scale) -> Outcome<Vec<Figure>> {
+        // A virtual machine is slow until it has compiled what it runs.
+        let is_java = matches!(maker, Maker::Kafka(_));
+        let mut target = Target::format(maker, &self.settings())?;
+        let run = scale.run;
+        match self {
+            Self::Start => start(&mut target),
+            Self::Throughput => {
+                touch_memory(target.folder().join("scratch"), scale.bytes + scale.bytes / 4)?;
+                target.start()?;
+                let server = target.server()?;
+                // A million and a half records, and once more in the other direction.
+                throughput(server, "warm", if is_java { 1536 << 20 } else { 64 << 20 })?;
+                throughput(server, "measured", scale.bytes)
+            }
+            Self::Latency => {
+                target.start()?;
+                latency(target.server()?, run, is_java)
+            }
+            Self::Groups => {
+                target.start()?;
+                let server = target.server()?;
+                groups::prepare(server)?;
+                groups::warm_up(server, if is_java { run } else { run / 8 })?;
+                let mut figures = groups::members(server, run)?;
+                figures.extend(groups::commits(server, "committed", run)?);
+                Ok(figures)
+            }
+            Self::Share => {
+                target.start()?;
+                let server = target.server()?;
+                let records = (scale.bytes >> 11) as u64;
+                share::share_group(server, "warm", if is_java { records } else { records / 8 })?;
+                share::share_group(server, "measured", records)
+            }
+            Self::Transactions => {
+                target.start()?;
+                let server = target.server()?;
+                transactions::warm_up(server, if is_java { 2 * run } else { run / 8 })?;
+                transactions::transactions(server, run / 2)
+            }
+            Self::Connections => {
+                target.start()?;
+                many::idle_connections(target.server()?, scale.connections)
+            }
+            Self::Partitions => partitions(&mut target, scale.partitions),
+            Self::Recovery => recovery(&mut target, scale.recovery_bytes),
+            Self::Topics => {
+                target.start()?;
+                many::come_and_go(target.server()?, 20, scale.passing_topics)
+            }
+        }
+    }
+}
+
+fn latency(server: Server, run: Duration, is_java: bool) -> Outcome<Vec<Figure>> {
+    let one = |label, requests| Rate { label, requests, records: 1, bytes: 100 };
+    if is_java {
+        fill(server, "warm", 256 << 20)?;
+        rate::fixed_rate(server, "warm-rate", one("", 10_000), (2 * run).min(Duration::from_secs(20)))?;
+    }
+    let mut figures = rate::fixed_rate(server, "rate-1000", one("1,000/s of 100 B", 1_000), run)?;
+    figures.extend(rate::fixed_rate(server, "rate-10000", one("10,000/s of 100 B", 10_000), run)?);
+    let large = Rate { label: "50,000/s of 1 KiB, 50 a request", requests: 1_000, records: 50, bytes: 1024 };
+    figures.extend(rate::fixed_rate(server, "rate-50000", large, run)?);
+    let (maximum, cost) = rate::maximum(server, "maximum", run / 3)?;
+    figures.push(figure("one-record requests at most, /s", maximum));
+    figures.push(figure("one-record requests at most, broker CPU-µs/request", cost));
+    figures.extend(rate::fixed_rate(server, "half", one("half of the most", (maximum / 2.0) as u32), run)?);
+    Ok(figures)
+}
+
+fn start(target: &mut Target) -> Outcome<Vec<Figure>> {
+    let started = target.start()?;
+    std::thread::sleep(Duration::from_secs(5));
+    let resident = process::resident_bytes(target.server()?.pid)? as f64 / MIB;
+    let stopped = target.stop()?;
+    let again = target.start()?;
+    Ok(vec![
+        figure("start empty to first produce, ms", started.as_secs_f64() * 1e3),
+        figure("start again to first produce, ms", again.as_secs_f64() * 1e3),
+        figure("resident idle, MiB", resident),
+        figure("clean stop, ms", stopped.as_secs_f64() * 1e3),
+    ])
+}
+
+fn partitions(target: &mut Target, count: usize) -> Outcome<Vec<Figure>> {
+    target.start()?;
+    let mut figures = many::partitions(target.server()?, count)?;
+    let stopped = target.stop()?;
+    let started = target.start()?;
+    let label = many::grouped(count);
+    figures.push(figure(format!("clean stop with {label} partitions, ms"), stopped.as_secs_f64() * 1e3));
+    figures.push(figure(format!("start with {label} partitions, ms"), started.as_secs_f64() * 1e3));
+    Ok(figures)
+}
+
+fn recovery(target: &mut Target, bytes: usize) -> Outcome<Vec<Figure>> {
+    target.start()?;
+    // Topics of four partitions, so that no segment is finished: finished ones would be on the disk.
+    let topics = bytes.div_ceil(2 << 30);
+    for topic in 0..topics {
+        fill(target.server()?, &format!("unfinished-{topic}"), bytes / topics)?;
+    }
+    target.kill()?;
+    let started = target.start()?.as_secs_f64();
+    let gigabytes = bytes as f64 / 1e9;
+    Ok(vec![
+        figure(format!("start after kill -9 with {gigabytes:.0} GB, ms"), started * 1e3),
+        figure("start after kill -9, GB/s", gigabytes / started),
+    ])
+}
+
+/// Writes and deletes a scratch file, so that the run does not pay for memory the machine never touched.
+fn touch_memory(path: PathBuf, bytes: usize) -> Outcome {
+    let mut file = std::fs::File::create(&path)?;
+    let block = vec![1u8; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        file.write_all(&block)?;
+    }
+    drop(file);
+    Ok(std::fs::remove_file(path)?)
+}
