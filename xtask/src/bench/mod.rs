@@ -9,8 +9,10 @@
 //! | `statistics` | medians and intervals |
 //! | `aims` | what the figures shall be |
 //! | `report` | the table, JSON, and `docs/performance.md` |
+//! | `guard` | instructions per request, held against those in `guard.toml` |
 
 mod aims;
+mod guard;
 mod report;
 mod results;
 mod statistics;
@@ -31,9 +33,14 @@ use workload::{ALL, Scale, WITH_TARGETS, Workload};
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask bench --pairs 3 --write\n  cargo xtask bench --quick\n  \
-                        cargo xtask bench groups transactions --pairs 10\n  cargo xtask bench --resume --json")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  cargo xtask bench --pairs 3 --write\n  cargo xtask bench --quick\n  \
+                        cargo xtask bench groups transactions --pairs 10\n  cargo xtask bench --resume --json"
+)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The workloads to run; those that have a target if none is named.
     #[arg(value_enum)]
     workloads: Vec<Workload>,
@@ -75,8 +82,17 @@ pub struct Arguments {
     ottla: Option<PathBuf>,
 }
 
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Counts instructions per request and compares them with those written down; needs valgrind.
+    Guard(guard::Arguments),
+}
+
 /// Runs the workloads on both servers in turn and reports.
 pub fn run(arguments: Arguments) -> Outcome {
+    if let Some(Command::Guard(arguments)) = &arguments.command {
+        return guard::run(arguments);
+    }
     let path = arguments.results.clone().unwrap_or_else(|| {
         let target = std::env::var_os("CARGO_TARGET_DIR");
         target.map_or_else(|| crate::workspace::root().join("target"), PathBuf::from).join("bench.jsonl")
@@ -145,6 +161,17 @@ fn makers(arguments: &Arguments) -> Outcome<Vec<(Maker, &'static str)>> {
         makers.push((Maker::Kafka(Reference::lay_out()?.jar_folder(ClassPath::Server)), "kafka"));
     }
     Ok(makers)
+}
+
+/// The binary to measure: the one that was named, or the release build.
+fn ottla(named: Option<&PathBuf>) -> Outcome<PathBuf> {
+    match named {
+        Some(binary) => Ok(binary.clone()),
+        None => match node::Maker::ottla()? {
+            node::Maker::Ottla(binary) => Ok(binary),
+            _ => Err("Ottla cannot be built".into()),
+        },
+    }
 }
 
 fn scale(arguments: &Arguments) -> Scale {

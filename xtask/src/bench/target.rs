@@ -86,11 +86,24 @@ impl Target {
 
     /// Starts the server and waits until a first produce is acknowledged; returns how long that took.
     pub fn start(&mut self) -> Outcome<Duration> {
-        let mut command = match &self.maker {
+        self.start_under(&[])
+    }
+
+    /// Starts the server as another program's argument.
+    pub fn start_under(&mut self, wrapper: &[&str]) -> Outcome<Duration> {
+        let inner = match &self.maker {
             Maker::Kafka(jars) => java(jars, &KAFKA_FLAGS, "kafka.Kafka"),
             Maker::Ottla(binary) => {
                 let mut command = Command::new(binary);
                 command.args(["start", "--config"]);
+                command
+            }
+        };
+        let mut command = match wrapper {
+            [] => inner,
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(inner.get_program()).args(inner.get_args());
                 command
             }
         };
