@@ -14,6 +14,7 @@ use ottla_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequ
 use tokio::sync::watch;
 
 use crate::auto_create::UnderWay;
+use crate::cleaner::Cleaners;
 use crate::config::BrokerSettings;
 use crate::fetch_session::SessionCache;
 use crate::loggers::Loggers;
@@ -67,6 +68,8 @@ pub struct Broker {
     pub(crate) streams_topics: StreamsTopics,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who cleans compacted logs.
+    pub(crate) cleaners: Cleaners,
     /// The coordinators of groups and transactions.
     pub(crate) coordinators: Coordinators,
     /// What share groups have in flight.
@@ -131,6 +134,7 @@ impl Broker {
             auto_created: UnderWay::default(),
             streams_topics: StreamsTopics::default(),
             metrics: Metrics::default(),
+            cleaners: Cleaners::default(),
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),
         }

@@ -9,6 +9,7 @@
 //! | `api` | one file per API |
 //! | `broker` | what every handler may touch |
 //! | `partition`, `partitions`, `replicas` | the replicas of this broker, as the metadata wants them |
+//! | `cleaner` | compaction of logs, in the background |
 //! | `moves` | replicas on their way to another log directory |
 //! | `placements` | which log directory holds which replica, and who must know |
 //! | `share` | share groups on the data path: sessions, and what is in flight |
@@ -29,6 +30,7 @@ mod authorized_operations;
 mod auto_create;
 pub mod broker;
 pub mod call;
+mod cleaner;
 mod commit;
 pub mod config;
 mod dispatch;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, Parts};
 use crate::call::Serves;
+use crate::cleaner;
 use crate::config::BrokerSettings;
 use crate::fetch_session::{SessionCache, SessionLimits};
 use crate::lifecycle::{self, AdvertisedListener, LifecycleError, Registration};
@@ -208,6 +209,7 @@ impl Starting {
         running.tasks.push(broker.host.spawn(placements::tell(broker.clone())));
         running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
+        running.tasks.push(broker.host.spawn(cleaner::run(broker.clone())));
         running.tasks.push(broker.host.spawn(rotate_metrics(broker.clone())));
         running.tasks.push(broker.host.spawn(Coordinators::run(broker.clone())));
         running.tasks.push(broker.host.spawn(ShareGroups::run(broker.clone())));
@@ -363,6 +365,7 @@ impl RunningServer {
             // A panic there is a bug and has been reported where it happened.
             let _ = server.await;
         }
+        broker.cleaners.stop().await;
         tasks.iter().for_each(JoinHandle::abort);
         for task in tasks {
             let _ = task.await;

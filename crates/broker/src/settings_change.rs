@@ -62,6 +62,7 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
                 broker.logs.set_producer_rules(rules);
             }
             broker.settings.store(Arc::new(settings));
+            broker.cleaners.settings_changed();
         }
         Err(error) => tracing::error!(%error, "dynamic settings are invalid and were left as they were"),
     }
@@ -139,6 +140,10 @@ fn log_config(settings: &TopicSettings) -> LogConfig {
         cleanup_compact: has("compact"),
         retention_ms: bounded(settings.retention_ms),
         retention_bytes: bounded(settings.retention_bytes),
+        delete_retention_ms: settings.delete_retention_ms,
+        min_cleanable_dirty_ratio: settings.min_cleanable_dirty_ratio,
+        min_compaction_lag_ms: settings.min_compaction_lag_ms,
+        max_compaction_lag_ms: settings.max_compaction_lag_ms,
         file_delete_delay_ms: unsigned(settings.file_delete_delay_ms),
         flush_messages: unsigned(settings.flush_messages),
         flush_ms: unsigned(settings.flush_ms),

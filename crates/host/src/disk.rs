@@ -400,6 +400,14 @@ impl File {
         }
     }
 
+    /// Says when the content last changed: of a file that takes another's place.
+    pub fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.set_modified(modified),
+            FileKind::Simulated(file) => file.set_modified(modified),
+        }
+    }
+
     /// When the content last changed.
     pub fn modified(&self) -> io::Result<Timestamp> {
         match &self.kind {

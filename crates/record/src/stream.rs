@@ -83,21 +83,7 @@ impl<'a> RecordStream<'a> {
 
     /// The outline of the next record. After the last record there must be no more bytes.
     pub fn next_outline(&mut self) -> Result<Option<RecordOutline>, RecordsError> {
-        if self.remaining == 0 {
-            return Ok(None);
-        }
-        let body = self.take_body_size()?;
-        let size = varint_len(body) + body as usize;
-        let mut left = u64::from(body as u32);
-        let outline = self.take_outline(&mut left, size)?;
-        if left > 0 {
-            return Err(RecordsError::invalid(format!(
-                "Invalid record size: expected to read {body} bytes in record payload, but instead read {}",
-                u64::from(body as u32) - left
-            )));
-        }
-        self.count_one()?;
-        Ok(Some(outline))
+        self.next_keyed(|_| {})
     }
 
     /// The next record. It lives until the next one is asked for. Memory grows with the bytes that come, not
@@ -126,14 +112,41 @@ impl<'a> RecordStream<'a> {
         take_body(&self.body, varint_len(body) + body as usize, &self.base).map(Some)
     }
 
+    /// The outline of the next record, whose key is shown to `see` piece by piece as it is decompressed. After the
+    /// last record there must be no more bytes.
+    pub fn next_keyed(&mut self, see: impl FnMut(&[u8])) -> Result<Option<RecordOutline>, RecordsError> {
+        if self.remaining == 0 {
+            return Ok(None);
+        }
+        let body = self.take_body_size()?;
+        let mut left = u64::from(body as u32);
+        let outline = self.take_outline(&mut left, varint_len(body) + body as usize, see)?;
+        if left > 0 {
+            return Err(RecordsError::invalid(format!(
+                "Invalid record size: expected to read {body} bytes in record payload, but instead read {}",
+                u64::from(body as u32) - left
+            )));
+        }
+        self.count_one()?;
+        Ok(Some(outline))
+    }
+
+    /// Leaves the next record out. Says whether there was one.
+    pub fn skip_next(&mut self) -> Result<bool, RecordsError> {
+        if self.remaining == 0 {
+            return Ok(false);
+        }
+        let mut left = u64::from(self.take_body_size()? as u32);
+        let body = left;
+        self.skip(&mut left, body)?;
+        self.count_one()?;
+        Ok(true)
+    }
+
     /// Copies the next record to `builder`, at `offset`, without holding all of it. The record's structure is
     /// not looked at: [`RecordStream::next_outline`] must have found it well formed before. Says whether
     /// there was one.
-    pub(crate) fn copy_next(
-        &mut self,
-        builder: &mut BatchBuilder,
-        offset: Offset,
-    ) -> Result<bool, RecordsError> {
+    pub fn copy_next(&mut self, builder: &mut BatchBuilder, offset: Offset) -> Result<bool, RecordsError> {
         if self.remaining == 0 {
             return Ok(false);
         }
@@ -180,11 +193,19 @@ impl<'a> RecordStream<'a> {
     }
 
     /// `left` counts down the bytes of the record's body.
-    fn take_outline(&mut self, left: &mut u64, size: usize) -> Result<RecordOutline, RecordsError> {
+    fn take_outline(
+        &mut self,
+        left: &mut u64,
+        size: usize,
+        see: impl FnMut(&[u8]),
+    ) -> Result<RecordOutline, RecordsError> {
         self.skip(left, 1)?;
         let timestamp = self.take_number(left, take_varlong)?;
         let offset = self.take_number(left, take_varint)?;
-        let has_key = self.skip_sized(left)?;
+        let has_key = match u64::try_from(self.take_number(left, take_varint)?) {
+            Ok(length) => self.show(left, length, see).map(|()| true)?,
+            Err(_) => false,
+        };
         let has_value = self.skip_sized(left)?;
         let headers = self.take_number(left, take_varint)?;
         if headers < 0 {
@@ -213,7 +234,17 @@ impl<'a> RecordStream<'a> {
         }
     }
 
-    fn skip(&mut self, left: &mut u64, mut count: u64) -> Result<(), RecordsError> {
+    fn skip(&mut self, left: &mut u64, count: u64) -> Result<(), RecordsError> {
+        self.show(left, count, |_| {})
+    }
+
+    /// Takes `count` bytes and shows them.
+    fn show(
+        &mut self,
+        left: &mut u64,
+        mut count: u64,
+        mut see: impl FnMut(&[u8]),
+    ) -> Result<(), RecordsError> {
         *left = left.checked_sub(count).ok_or_else(malformed)?;
         while count > 0 {
             let chunk = self.source.fill()?;
@@ -223,6 +254,7 @@ impl<'a> RecordStream<'a> {
                 )));
             }
             let taken = (chunk.len() as u64).min(count);
+            see(&chunk[..taken as usize]);
             self.source.consume(taken as usize);
             count -= taken;
         }

@@ -1,7 +1,7 @@
 //! What a topic's configuration says about its logs.
 
 /// The topic-level values that a log lives by, under Kafka's names. May be replaced while the log is in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`: a segment is rolled before it would grow past this.
     pub segment_bytes: u32,
@@ -27,6 +27,14 @@ pub struct LogConfig {
     pub retention_bytes: Option<u64>,
     /// `file.delete.delay.ms`: how long a file that left the log is kept for who still reads it.
     pub file_delete_delay_ms: u64,
+    /// `delete.retention.ms`: how long tombstones and markers stay after they were first compacted.
+    pub delete_retention_ms: i64,
+    /// `min.cleanable.dirty.ratio`: the part of a log that must be uncompacted before it is compacted again.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: how old a record must be to be compacted.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: how old a record may get before it is compacted, whatever the ratio.
+    pub max_compaction_lag_ms: i64,
     /// `flush.messages`: an append after which this many records are unflushed waits for a flush.
     pub flush_messages: u64,
     /// `flush.ms`: the longest that a record stays unflushed.
@@ -49,6 +57,10 @@ impl Default for LogConfig {
             retention_ms: Some(WEEK_MS),
             retention_bytes: None,
             file_delete_delay_ms: 60_000,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             flush_messages: u64::MAX,
             flush_ms: u64::MAX,
         }

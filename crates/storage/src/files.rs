@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
+use ottla_base::Offset;
 use ottla_host::disk::{Open, is_exhausted};
 use ottla_host::{Disk, File, Host};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::StorageError;
-use crate::file_names::FileName;
+use crate::file_names::{FileName, SegmentFile, Standing};
 use crate::progress::Progress;
 
 /// One of the directories of `log.dirs`, and whether it can still be used.
@@ -131,12 +132,17 @@ pub(crate) struct FileSlot {
 
 impl FileSlot {
     /// The file, opened to read if it is not open.
-    pub(crate) fn get(&self, files: &LogFiles, name: FileName) -> Result<Arc<File>, StorageError> {
+    pub(crate) fn get(
+        &self,
+        files: &LogFiles,
+        names: &SegmentNames,
+        kind: SegmentFile,
+    ) -> Result<Arc<File>, StorageError> {
         let mut open = self.open.lock();
         if let Some(file) = open.upgrade() {
             return Ok(file);
         }
-        let file = Arc::new(files.open(name, Open::Read)?);
+        let file = Arc::new(names.open(files, kind, Open::Read)?);
         *open = Arc::downgrade(&file);
         files.open_files.keep(file.clone());
         Ok(file)
@@ -145,6 +151,70 @@ impl FileSlot {
     /// Serves readers with a file that somebody else keeps open.
     pub(crate) fn put(&self, file: &Arc<File>) {
         *self.open.lock() = Arc::downgrade(file);
+    }
+}
+
+/// What the files of a segment are called. A segment that was replaced keeps its files for who still reads it, under
+/// other names, while another segment has the old ones: no file is opened by a name that is just changing hands.
+#[derive(Debug)]
+pub(crate) struct SegmentNames {
+    base: Offset,
+    standing: RwLock<Standing>,
+    /// Whether the files are gone, so that those of the same names are another segment's.
+    gone: AtomicBool,
+}
+
+impl SegmentNames {
+    pub(crate) fn new(base: Offset, standing: Standing) -> SegmentNames {
+        SegmentNames { base, standing: RwLock::new(standing), gone: AtomicBool::new(false) }
+    }
+
+    /// The offset in the names.
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// What a file is called now.
+    pub(crate) fn name(&self, kind: SegmentFile) -> FileName {
+        FileName::live(self.base, kind).standing(*self.standing.read())
+    }
+
+    /// Opens a file.
+    pub(crate) fn open(&self, files: &LogFiles, kind: SegmentFile, how: Open) -> Result<File, StorageError> {
+        let standing = self.standing.read();
+        let name = FileName::live(self.base, kind).standing(*standing);
+        if self.gone.load(Ordering::Acquire) {
+            return files.of(name, Err(io::ErrorKind::NotFound.into()));
+        }
+        files.open(name, how)
+    }
+
+    /// Whether the files are removed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The files are removed.
+    pub(crate) fn forget(&self) {
+        let _standing = self.standing.write();
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Gives the files another standing, the log first, all but the producers' snapshot. Files that are not there are
+    /// no loss.
+    pub(crate) fn rename(&self, files: &LogFiles, standing: Standing) -> Result<(), StorageError> {
+        let mut present = self.standing.write();
+        for kind in SegmentFile::ALL.into_iter().filter(|kind| *kind != SegmentFile::Snapshot) {
+            let name = FileName::live(self.base, kind);
+            let (from, to) = (name.standing(*present), name.standing(standing));
+            let (from, to) = (files.path_of(from), files.path_of(to));
+            match files.disk().rename(&from, &to) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => files.result(&from, other)?,
+            }
+        }
+        *present = standing;
+        Ok(())
     }
 }
 

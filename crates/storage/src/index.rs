@@ -5,14 +5,15 @@
 //! an index written here has its exact size at all times, which Kafka takes as trimmed.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use ottla_base::{Offset, Timestamp};
+use ottla_base::Timestamp;
 use ottla_host::disk::Open;
 use parking_lot::Mutex;
 
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile};
-use crate::files::{FileSlot, LogFiles};
+use crate::files::{FileSlot, LogFiles, SegmentNames};
 
 /// What an index is made of.
 pub(crate) trait Entry: Copy + PartialEq + std::fmt::Debug {
@@ -152,7 +153,7 @@ impl<E: Entry> Block<E> {
 /// The index of one segment.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
-    base: Offset,
+    names: Arc<SegmentNames>,
     file: FileSlot,
     state: Mutex<State<E>>,
 }
@@ -169,20 +170,20 @@ struct State<E> {
 
 impl<E: Entry> Index<E> {
     /// The index of a new segment: no file yet.
-    pub(crate) fn empty(base: Offset) -> Index<E> {
+    pub(crate) fn empty(names: Arc<SegmentNames>) -> Index<E> {
         let state = State { in_file: Some(0), pending: Vec::new(), last: None };
-        Index { base, file: FileSlot::default(), state: Mutex::new(state) }
+        Index { names, file: FileSlot::default(), state: Mutex::new(state) }
     }
 
     /// The index of a segment that exists. Nothing is read until it is used.
-    pub(crate) fn unread(base: Offset) -> Index<E> {
-        let index = Index::empty(base);
+    pub(crate) fn unread(names: Arc<SegmentNames>) -> Index<E> {
+        let index = Index::empty(names);
         index.state.lock().in_file = None;
         index
     }
 
     fn name(&self) -> FileName {
-        FileName::live(self.base, E::KIND)
+        self.names.name(E::KIND)
     }
 
     /// How many entries there are.
@@ -197,7 +198,7 @@ impl<E: Entry> Index<E> {
         if let Some(in_file) = state.in_file {
             return Ok(in_file);
         }
-        let file = self.file.get(files, self.name())?;
+        let file = self.file.get(files, &self.names, E::KIND)?;
         let bytes = files.of(self.name(), file.len())?;
         if !bytes.is_multiple_of(E::BYTES as u64) {
             return Err(files.corrupt(self.name(), bytes, "the size is not a multiple of an entry's"));
@@ -222,7 +223,7 @@ impl<E: Entry> Index<E> {
     fn in_file(&self, files: &LogFiles, entry: u32) -> Result<E, StorageError> {
         let mut bytes = [0; 16];
         let bytes = &mut bytes[..E::BYTES];
-        let file = self.file.get(files, self.name())?;
+        let file = self.file.get(files, &self.names, E::KIND)?;
         files.of(self.name(), file.read_exact_at(bytes, u64::from(entry) * E::BYTES as u64))?;
         Ok(E::decode(bytes))
     }
@@ -340,7 +341,7 @@ impl<E: Entry> Index<E> {
         let count = end.saturating_sub(first);
         let mut block = Block { bytes: [0; BLOCK_BYTES], count, entries: PhantomData };
         if count > 0 {
-            let file = self.file.get(files, self.name())?;
+            let file = self.file.get(files, &self.names, E::KIND)?;
             let bytes = &mut block.bytes[..count as usize * E::BYTES];
             files.of(self.name(), file.read_exact_at(bytes, u64::from(first) * E::BYTES as u64))?;
         }
@@ -379,7 +380,8 @@ impl<E: Entry> Index<E> {
             entry.encode(&mut bytes);
         }
         // A file that is begun may have content from before.
-        let file = files.open(self.name(), if in_file == 0 { Open::Truncate } else { Open::Create })?;
+        let file =
+            self.names.open(files, E::KIND, if in_file == 0 { Open::Truncate } else { Open::Create })?;
         let end = u64::from(in_file) * E::BYTES as u64;
         files.of(self.name(), file.write_all_at(&bytes, end))?;
         state.in_file = Some(in_file + state.pending.len() as u32);
@@ -400,7 +402,7 @@ impl<E: Entry> Index<E> {
             state.pending.shrink_to_fit();
         }
         if sync == Sync::Yes {
-            let file = files.open(self.name(), Open::Write)?;
+            let file = self.names.open(files, E::KIND, Open::Write)?;
             files.synced(&files.path_of(self.name()), file.sync_data())?;
         }
         Ok(())
@@ -414,7 +416,7 @@ impl<E: Entry> Index<E> {
         state.pending.truncate(pending);
         let kept = if pending > 0 { in_file } else { self.held_in_file(files, in_file, &keep)? };
         if kept < in_file {
-            let file = files.open(self.name(), Open::Write)?;
+            let file = self.names.open(files, E::KIND, Open::Write)?;
             files.of(self.name(), file.set_len(u64::from(kept) * E::BYTES as u64))?;
             state.in_file = Some(kept);
         }
@@ -429,8 +431,8 @@ impl<E: Entry> Index<E> {
     /// Empties the index, whatever its file holds.
     pub(crate) fn reset(&self, files: &LogFiles) -> Result<(), StorageError> {
         let mut state = self.state.lock();
-        let file = files.open(self.name(), Open::Truncate)?;
-        self.file.put(&std::sync::Arc::new(file));
+        let file = self.names.open(files, E::KIND, Open::Truncate)?;
+        self.file.put(&Arc::new(file));
         *state = State { in_file: Some(0), pending: Vec::new(), last: None };
         Ok(())
     }

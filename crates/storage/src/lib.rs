@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
 //! | `log_set` | all logs of a broker: opened, made, deleted, looked after, closed |
+//! | `clean` | compaction |
 //! | `load`, `recall` | opening a log, and recovering it; what snapshots of producers leave out |
 //! | `segment`, `index`, `scan`, `boundaries` | its files: found, searched, walked, checked, repaired |
 //! | `files` | where they are, how few stay open, and when a directory is offline |
@@ -22,6 +23,7 @@
 
 mod boundaries;
 pub mod checkpoint_file;
+mod clean;
 pub mod clean_shutdown;
 mod config;
 pub mod dump;
@@ -45,6 +47,7 @@ mod segment;
 mod test_fixture;
 pub mod transaction_index;
 
+pub use clean::{CleanError, CleanLimits, CleanStats, CleanStep, Cleaning};
 pub use config::LogConfig;
 pub use error::StorageError;
 pub use file_names::TopicPartition;
@@ -55,8 +58,8 @@ pub use log::{
     LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
 };
 pub use log_set::{
-    CopyStep, DirectoryOptions, DirectoryStatus, FLUSH_CHECK_INTERVAL, Found, FoundLog, Intervals, LogSet,
-    LogSetError, LogSetOptions, Move, OPEN_FILES_MAX, TopicConfigs,
+    CleanerDirectory, CopyStep, DirectoryOptions, DirectoryStatus, DirtyLogs, FLUSH_CHECK_INTERVAL, Found,
+    FoundLog, Intervals, LogSet, LogSetError, LogSetOptions, Move, OPEN_FILES_MAX, TopicConfigs,
 };
 pub use progress::{Listener, Progress};
 pub use scan::{BatchAt, Torn};

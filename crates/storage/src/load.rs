@@ -42,7 +42,7 @@ pub(crate) struct Loaded {
 /// Opens what is in the log's directory.
 pub(crate) fn load(files: &LogFiles, open: &OpenLog) -> Result<Loaded, StorageError> {
     let mut names = list(files)?;
-    finish_interrupted(files, &mut names)?;
+    let replaced = finish_interrupted(files, &mut names)?;
     let mut segments = segments_of(files, open, &mut names)?;
     if segments.is_empty() && open.recovery_point > open.log_start {
         return Err(missing(files, open.log_start, open.recovery_point));
@@ -51,6 +51,7 @@ pub(crate) fn load(files: &LogFiles, open: &OpenLog) -> Result<Loaded, StorageEr
     let mut loading = Loading {
         files,
         open,
+        replaced,
         epochs: LeaderEpochs::default(),
         epochs_changed: false,
         producers: ProducerStates::new(open.producers),
@@ -101,6 +102,8 @@ enum Density {
 struct Loading<'a> {
     files: &'a LogFiles,
     open: &'a OpenLog,
+    /// Where segments begin that were just compacted.
+    replaced: BTreeSet<Offset>,
     epochs: LeaderEpochs,
     epochs_changed: bool,
     producers: ProducerStates,
@@ -158,13 +161,13 @@ impl Loading<'_> {
                 let taken = self.snapshots.take(&self.producers, SnapshotSync::Later);
                 files.result(&self.snapshots.path(end), taken)?;
             }
-            let density = if at + 1 == segments.len() && !open.config.cleanup_compact {
-                Density::Dense
-            } else {
-                Density::Sparse
-            };
+            let was_compacted = self.was_compacted(&segment);
+            let may_have_gaps = open.config.cleanup_compact || was_compacted;
+            let is_last = at + 1 == segments.len();
+            let density = if is_last && !may_have_gaps { Density::Dense } else { Density::Sparse };
             let mut torn = self.recover_segment(&segment, density, &mut end)?;
-            if let Some(next) = segments.get(at + 1).filter(|next| torn.is_none() && next.base() > end) {
+            let is_short = |next: &&Arc<Segment>| torn.is_none() && !was_compacted && next.base() > end;
+            if let Some(next) = segments.get(at + 1).filter(is_short) {
                 // Whole, but shorter than it was when the next one began: what is missing was not durable yet.
                 let reason =
                     format!("the records up to {}, where the next segment begins, are missing", next.base());
@@ -186,6 +189,13 @@ impl Loading<'_> {
         }
         self.producers.set_end_offset(end);
         Ok(end)
+    }
+
+    /// Whether records may be missing at the end of a segment because they were compacted away. A pass that is not done
+    /// has left what it replaced beside the new: the last minute's, and what is older is below the recovery point.
+    fn was_compacted(&self, segment: &Segment) -> bool {
+        self.open.cleaned.is_some_and(|cleaned| segment.base() < cleaned)
+            || (self.open.config.cleanup_compact && self.replaced.contains(&segment.base()))
     }
 
     /// Reads and checks one segment and makes its indexes anew. Gives where it is torn.
@@ -377,12 +387,30 @@ fn list(files: &LogFiles) -> Result<BTreeSet<FileName>, StorageError> {
 }
 
 /// Ends what compaction, splitting or deletion was doing: what was to be deleted goes, what was being written goes,
-/// and what was complete takes its place.
-fn finish_interrupted(files: &LogFiles, names: &mut BTreeSet<FileName>) -> Result<(), StorageError> {
+/// and what was complete takes its place. Gives where segments begin that have just taken the place of others.
+fn finish_interrupted(
+    files: &LogFiles,
+    names: &mut BTreeSet<FileName>,
+) -> Result<BTreeSet<Offset>, StorageError> {
     let of = |names: &BTreeSet<FileName>, standing| -> Vec<FileName> {
         names.iter().copied().filter(|name| name.standing == standing).collect()
     };
-    for name in of(names, Standing::Deleted) {
+    let deleted = of(names, Standing::Deleted);
+    let is_live_log =
+        |names: &BTreeSet<FileName>, base| names.contains(&FileName::live(base, SegmentFile::Log));
+    let logs = deleted.iter().filter(|name| name.kind == SegmentFile::Log).map(|name| name.base);
+    let mut new: BTreeSet<Offset> = logs.filter(|base| is_live_log(names, *base)).collect();
+    for log in deleted.iter().filter(|name| name.kind == SegmentFile::Log) {
+        // The log is renamed first: what is left beside it was to follow.
+        let follows = |it: &FileName| it.base == log.base && it.standing == Standing::Live;
+        let siblings: Vec<_> = names.iter().copied().filter(follows).collect();
+        if siblings.iter().all(|it| it.kind != SegmentFile::Log) {
+            for name in siblings.into_iter().filter(|it| it.kind != SegmentFile::Snapshot) {
+                remove_file(files, names, name)?;
+            }
+        }
+    }
+    for name in deleted {
         remove_file(files, names, name)?;
     }
     let cleaned = of(names, Standing::Cleaned);
@@ -413,14 +441,20 @@ fn finish_interrupted(files: &LogFiles, names: &mut BTreeSet<FileName>) -> Resul
             }
         }
     }
+    let swapped = !swap.is_empty();
     for name in swap {
         let live = name.standing(Standing::Live);
         let from = files.path_of(name);
         files.result(&from, files.disk().rename(&from, files.path_of(live)))?;
         names.remove(&name);
         names.insert(live);
+        new.insert(live.base);
     }
-    Ok(())
+    if swapped {
+        let path = files.path();
+        files.synced(&path, files.disk().sync_dir(path.as_path()))?;
+    }
+    Ok(new)
 }
 
 fn remove_file(files: &LogFiles, names: &mut BTreeSet<FileName>, name: FileName) -> Result<(), StorageError> {

@@ -5,13 +5,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use ottla_base::{LeaderEpoch, Offset};
 use ottla_host::Host;
 use parking_lot::Mutex;
 
+use crate::clean::CleaningState;
 use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::file_names::TopicPartition;
@@ -27,6 +28,7 @@ mod copy;
 mod flush;
 mod lookup;
 mod read;
+mod replace;
 mod retention;
 mod retire;
 mod tail;
@@ -36,6 +38,7 @@ pub(crate) use append::Appender;
 pub use append::{AppendError, AppendOptions, Appended, Commit, Duplicate};
 pub use lookup::TimestampedOffset;
 pub use read::{FileRange, FirstBatch, ReadAnswer, ReadError, ReadLimit, ReadRequest};
+pub(crate) use replace::Replaced;
 pub use truncate::LogStartReason;
 
 /// An immutable look at a log: four offsets that belong together, and the files behind them.
@@ -112,6 +115,8 @@ pub struct OpenLog {
     pub log_start: Offset,
     /// The high watermark, as the checkpoint says.
     pub high_watermark: Offset,
+    /// Everything below was compacted, as the checkpoint says; nothing if it says nothing.
+    pub cleaned: Option<Offset>,
 }
 
 /// One partition's log.
@@ -129,6 +134,9 @@ pub struct Log {
     retired: retire::RetiredFiles,
     closed: AtomicBool,
     future: AtomicBool,
+    /// How often the log was cut.
+    cuts: AtomicU64,
+    pub(crate) cleaning: CleaningState,
 }
 
 impl Log {
@@ -147,6 +155,7 @@ impl Log {
         let future = open.path.extension().is_some_and(|it| it.to_string_lossy().ends_with("-future"));
         let flush = flush::FlushState::new(open.host.now());
         let appender = Appender::new(&files, &open, loaded);
+        let cleaning = CleaningState::new(open.cleaned);
         let log = Log {
             partition: open.partition,
             config: ArcSwap::new(open.config),
@@ -158,6 +167,8 @@ impl Log {
             retired: retire::RetiredFiles::default(),
             closed: AtomicBool::new(false),
             future: AtomicBool::new(future),
+            cuts: AtomicU64::new(0),
+            cleaning,
             files,
         };
         Ok(Arc::new(log))
@@ -212,6 +223,12 @@ impl Log {
     /// Says that what is at `offset` and above is not to be counted on, before it is cut off.
     pub(crate) fn lower_recovery_point(&self, offset: Offset) {
         self.recovery_point.fetch_min(offset.get(), Ordering::AcqRel);
+        self.cleaning.lower(offset);
+    }
+
+    /// Moves when records are cut off, so that who works on them finds out.
+    pub(crate) fn generation(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
     }
 
     /// Moves the high watermark to `offset`, or as close as the log start and the end allow. Gives what it became.
@@ -281,7 +298,7 @@ impl Log {
         self.appender.lock().producers.remove_expired(now);
     }
 
-    fn check(&self) -> Result<(), StorageError> {
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(StorageError::Closed);
         }

@@ -19,10 +19,12 @@ use crate::log::{LastShutdown, Log, OpenLog};
 use crate::producer_state::ProducerRules;
 use crate::progress::{Listener, Progress};
 
+mod cleaner;
 mod duties;
 mod moves;
 mod open;
 
+pub use cleaner::{CleanerDirectory, DirtyLogs};
 pub use moves::{CopyStep, Move};
 pub use open::{Found, FoundLog};
 
@@ -157,7 +159,7 @@ struct LogDirectory {
     /// Whether every log in it was opened or is known to be damaged.
     loaded: AtomicBool,
     /// Digests of the checkpoints as they are on the disk, to write only what changed.
-    written: Mutex<[Option<u64>; 3]>,
+    written: Mutex<[Option<u64>; 4]>,
 }
 
 /// A log and the topic it belongs to.
@@ -175,6 +177,7 @@ struct Damaged {
     recovery_point: Offset,
     log_start: Option<Offset>,
     high_watermark: Option<Offset>,
+    cleaned: Option<Offset>,
 }
 
 /// All logs of a broker.
@@ -383,6 +386,7 @@ impl LogSet {
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
+            cleaned: None,
         })
     }
 
@@ -447,7 +451,7 @@ impl LogDirectory {
 }
 
 #[cfg(test)]
-mod crash_tests;
+pub(crate) mod crash_tests;
 #[cfg(test)]
 mod damage_tests;
 #[cfg(test)]

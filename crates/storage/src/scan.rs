@@ -93,6 +93,10 @@ pub(crate) struct Scan<'a> {
     expected: Offset,
     window: Vec<u8>,
     window_at: u32,
+    /// How much is read at once.
+    window_bytes: usize,
+    /// The largest batch that is taken for one.
+    size_max: u32,
 }
 
 impl<'a> Scan<'a> {
@@ -106,7 +110,29 @@ impl<'a> Scan<'a> {
         expected: Offset,
     ) -> Scan<'a> {
         let (position, end) = (positions.start, positions.end);
-        Scan { files, name, file, depth, position, end, expected, window: Vec::new(), window_at: position }
+        let window_bytes = match depth {
+            Depth::Headers => HEADER_WINDOW_BYTES,
+            Depth::Checksums => CHECK_WINDOW_BYTES,
+        };
+        Scan {
+            files,
+            name,
+            file,
+            depth,
+            position,
+            end,
+            expected,
+            window: Vec::new(),
+            window_at: position,
+            window_bytes,
+            size_max: u32::MAX,
+        }
+    }
+
+    /// The same, looking at every byte, in windows of `window_bytes`, and taking no batch that is larger than
+    /// `size_max`.
+    pub(crate) fn bounded(self, window_bytes: usize, size_max: u32) -> Scan<'a> {
+        Scan { window_bytes: window_bytes.max(HEADER_WINDOW_BYTES), size_max, ..self }
     }
 
     /// The batch that comes next.
@@ -126,6 +152,9 @@ impl<'a> Scan<'a> {
         };
         if batch.size as usize > remaining {
             return Ok(self.torn("the batch ends after the file"));
+        }
+        if batch.size > self.size_max {
+            return Ok(self.torn(format!("the batch has {} bytes, more than any may have", batch.size)));
         }
         if batch.base_offset < self.expected || batch.last_offset < batch.base_offset {
             return Ok(self.torn("the offsets are out of order"));
@@ -164,10 +193,7 @@ impl<'a> Scan<'a> {
         match inside {
             Some(at) if at + count <= self.window.len() => Ok(&self.window[at..at + count]),
             _ => {
-                let window = match self.depth {
-                    Depth::Headers => HEADER_WINDOW_BYTES,
-                    Depth::Checksums => CHECK_WINDOW_BYTES,
-                };
+                let window = self.window_bytes;
                 let there = self.end.saturating_sub(position) as usize;
                 // A window that a huge batch needed is not kept for the small ones after it.
                 self.window.truncate(0);

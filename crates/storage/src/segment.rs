@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::boundaries::Boundaries;
 use crate::error::StorageError;
-use crate::file_names::{FileName, SegmentFile};
-use crate::files::{FileSlot, LogFiles};
+use crate::file_names::{FileName, SegmentFile, Standing};
+use crate::files::{FileSlot, LogFiles, SegmentNames};
 use crate::index::{Index, OffsetEntry, Sync, TimeEntry};
 use crate::scan::{BatchAt, Depth, Scan, Step, parse};
 use crate::transaction_index::{AbortedTransaction, Collected, TransactionIndex};
@@ -23,6 +23,7 @@ use crate::transaction_index::{AbortedTransaction, Collected, TransactionIndex};
 #[derive(Debug)]
 pub(crate) struct Segment {
     base: Offset,
+    names: Arc<SegmentNames>,
     /// Bytes of whole batches in the `.log` file.
     len: AtomicU32,
     log: FileSlot,
@@ -119,12 +120,23 @@ impl Checked {
 impl Segment {
     /// A segment that begins now.
     pub(crate) fn empty(base: Offset) -> Segment {
+        Segment::named(SegmentNames::new(base, Standing::Live))
+    }
+
+    /// A segment that begins now, to take the place of others.
+    pub(crate) fn cleaned(base: Offset) -> Segment {
+        Segment::named(SegmentNames::new(base, Standing::Cleaned))
+    }
+
+    fn named(names: SegmentNames) -> Segment {
+        let (base, names) = (names.base(), Arc::new(names));
         Segment {
             base,
             len: AtomicU32::new(0),
             log: FileSlot::default(),
-            offsets: Index::empty(base),
-            times: Index::empty(base),
+            offsets: Index::empty(names.clone()),
+            times: Index::empty(names.clone()),
+            names,
             transactions: Mutex::default(),
             largest: Mutex::new(Some((Timestamp::NONE, base))),
             checked: Checked::default(),
@@ -136,12 +148,13 @@ impl Segment {
 
     /// A segment whose files exist, the `.log` with `len` bytes. Nothing is read until it is used.
     pub(crate) fn existing(base: Offset, len: u32) -> Segment {
+        let empty = Segment::empty(base);
         Segment {
             len: AtomicU32::new(len),
-            offsets: Index::unread(base),
-            times: Index::unread(base),
+            offsets: Index::unread(empty.names.clone()),
+            times: Index::unread(empty.names.clone()),
             largest: Mutex::new(None),
-            ..Segment::empty(base)
+            ..empty
         }
     }
 
@@ -156,12 +169,17 @@ impl Segment {
     }
 
     pub(crate) fn log_name(&self) -> FileName {
-        FileName::live(self.base, SegmentFile::Log)
+        self.name_of(SegmentFile::Log)
+    }
+
+    /// What one of its files is called now.
+    pub(crate) fn name_of(&self, kind: SegmentFile) -> FileName {
+        self.names.name(kind)
     }
 
     /// The `.log` file, to read.
     pub(crate) fn log(&self, files: &LogFiles) -> Result<Arc<File>, StorageError> {
-        self.log.get(files, self.log_name())
+        self.log.get(files, &self.names, SegmentFile::Log)
     }
 
     /// Lets readers use the file that the appender holds.
@@ -329,7 +347,7 @@ impl Segment {
 
     fn bad_offset_index(&self, files: &LogFiles, position: u32) -> StorageError {
         files.corrupt(
-            FileName::live(self.base, SegmentFile::OffsetIndex),
+            self.name_of(SegmentFile::OffsetIndex),
             u64::from(position),
             "an entry points where its batch is not",
         )
@@ -579,7 +597,7 @@ impl Segment {
     }
 
     fn bad_time_index(&self, files: &LogFiles) -> StorageError {
-        let name = FileName::live(self.base, SegmentFile::TimeIndex);
+        let name = self.name_of(SegmentFile::TimeIndex);
         files.corrupt(name, 0, "an entry is not the timestamp of its batch")
     }
 
@@ -619,8 +637,11 @@ impl Segment {
         files: &LogFiles,
         act: impl FnOnce(&mut TransactionIndex) -> io::Result<T>,
     ) -> Result<T, StorageError> {
-        let path = files.path_of(FileName::live(self.base, SegmentFile::TransactionIndex));
         let mut slot = self.transactions.lock();
+        let path = files.path_of(self.name_of(SegmentFile::TransactionIndex));
+        if self.names.is_gone() {
+            return Err(files.corrupt(self.name_of(SegmentFile::TransactionIndex), 0, "removed"));
+        }
         if slot.is_none() {
             let opened = files.result(&path, TransactionIndex::open(files.disk(), path.clone()))?;
             files.result(&path, opened.check(self.base))?;
@@ -645,7 +666,7 @@ impl Segment {
                     && marker.base_offset() == transaction.last_offset
             });
             if !true_entry || transaction.first_offset >= transaction.last_offset {
-                let name = FileName::live(self.base, SegmentFile::TransactionIndex);
+                let name = self.name_of(SegmentFile::TransactionIndex);
                 return Err(files.corrupt(name, 0, "a transaction does not end where its marker is"));
             }
         }
@@ -672,17 +693,20 @@ impl Segment {
 
     /// Empties the transaction index, whatever its file holds.
     pub(crate) fn reset_transactions(&self, files: &LogFiles) -> Result<(), StorageError> {
-        let path = files.path_of(FileName::live(self.base, SegmentFile::TransactionIndex));
+        let mut slot = self.transactions.lock();
+        let path = files.path_of(self.name_of(SegmentFile::TransactionIndex));
         files.result(&path, files.disk().remove_file_if_exists(&path))?;
-        let empty = files.result(&path, TransactionIndex::open(files.disk(), path.clone()))?;
-        *self.transactions.lock() = Some(empty);
+        *slot = Some(files.result(&path, TransactionIndex::open(files.disk(), path.clone()))?);
         Ok(())
     }
 
     /// Makes the transaction index durable.
     pub(crate) fn sync_transactions(&self, files: &LogFiles) -> Result<(), StorageError> {
-        match &*self.transactions.lock() {
-            Some(index) => files.synced(index.path(), index.sync()),
+        match &mut *self.transactions.lock() {
+            Some(index) => {
+                let synced = index.sync();
+                files.synced(index.path(), synced)
+            }
             None => Ok(()),
         }
     }
@@ -700,22 +724,20 @@ impl Segment {
         *self.transactions.lock() = None;
     }
 
+    /// The segment's files are removed: none of their names is its own any more.
+    pub(crate) fn forget(&self) {
+        // Whoever looks at the transaction index by its name is done.
+        let mut transactions = self.transactions.lock();
+        *transactions = None;
+        self.names.forget();
+    }
+
     /// Gives the segment's files another standing, all but the producers' snapshot. Files that are not there are no
-    /// loss.
-    pub(crate) fn rename(
-        &self,
-        files: &LogFiles,
-        standing: crate::file_names::Standing,
-    ) -> Result<(), StorageError> {
-        for kind in SegmentFile::ALL.into_iter().filter(|kind| *kind != SegmentFile::Snapshot) {
-            let name = FileName::live(self.base, kind);
-            let (from, to) = (files.path_of(name), files.path_of(name.standing(standing)));
-            match files.disk().rename(&from, &to) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => files.result(&from, other)?,
-            }
-        }
-        Ok(())
+    /// loss. Who has them open reads on.
+    pub(crate) fn rename(&self, files: &LogFiles, standing: Standing) -> Result<(), StorageError> {
+        let mut transactions = self.transactions.lock();
+        *transactions = None;
+        self.names.rename(files, standing)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) config: LogConfig,
     pub(crate) recovery_point: Offset,
     pub(crate) log_start: Offset,
+    pub(crate) cleaned: Option<Offset>,
 }
 
 pub(crate) const TIME: i64 = 1_704_067_200_000;
@@ -31,7 +32,13 @@ impl World {
         let host = Host::simulated(seed);
         host.disk().create_dir_all("/data").unwrap();
         host.disk().sync_dir("/").unwrap();
-        World { host, config: LogConfig::default(), recovery_point: Offset::ZERO, log_start: Offset::ZERO }
+        World {
+            host,
+            config: LogConfig::default(),
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            cleaned: None,
+        }
     }
 
     pub(crate) fn open_log(&self, last_shutdown: LastShutdown) -> OpenLog {
@@ -47,6 +54,7 @@ impl World {
             recovery_point: self.recovery_point,
             log_start: self.log_start,
             high_watermark: Offset(i64::MAX),
+            cleaned: self.cleaned,
         }
     }
 

@@ -92,6 +92,8 @@ pub struct TransactionIndex {
     disk: Disk,
     path: PathBuf,
     entries: u64,
+    /// How many of them are known to be durable.
+    durable: u64,
     last_offset: Option<Offset>,
 }
 
@@ -105,7 +107,7 @@ impl TransactionIndex {
             Err(error) => return Err(error),
         };
         let entries = len / ENTRY_BYTES as u64;
-        let mut index = TransactionIndex { disk, path, entries, last_offset: None };
+        let mut index = TransactionIndex { disk, path, entries, durable: 0, last_offset: None };
         if entries > 0 {
             let mut last = None;
             index.scan_from(entries - 1, |_, it| {
@@ -146,11 +148,12 @@ impl TransactionIndex {
     }
 
     /// Makes the entries durable.
-    pub fn sync(&self) -> io::Result<()> {
-        if self.is_empty() {
-            return Ok(());
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.entries > self.durable {
+            self.disk.open(&self.path, Open::Write)?.sync_data()?;
+            self.durable = self.entries;
         }
-        self.disk.open(&self.path, Open::Write)?.sync_data()
+        Ok(())
     }
 
     /// Removes all entries.
@@ -178,6 +181,7 @@ impl TransactionIndex {
             Err(error) => return Err(error),
         }
         self.entries = entries;
+        self.durable = 0;
         self.last_offset = last_offset;
         Ok(())
     }

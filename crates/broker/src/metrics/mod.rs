@@ -7,6 +7,7 @@
 //! | `topics` | what came in and went out, per topic |
 //! | `transactions` | verification, and markers that wait |
 //! | `requests` | requests and their times, per API |
+//! | `cleaner` | compaction |
 //! | `state` | what is read from state when somebody asks |
 //! | `groups` | groups, offsets, and why groups rebalance |
 //! | `pages` | what the HTTP port shows |
@@ -15,6 +16,7 @@
 //! Whatever can be read from state at scrape time (sizes, offsets, counts of partitions) is not counted
 //! but written straight from that state.
 
+mod cleaner;
 pub mod exposition;
 mod groups;
 pub mod http;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ottla_coordinator::group::Measured;
 
 use super::exposition::{Kind, Page};
-use super::{groups, topics};
+use super::{cleaner, groups, topics};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -23,6 +23,7 @@ pub fn render(broker: &Broker, measured: &Measured) -> String {
     replica_manager(&mut page, broker, &partitions);
     partition_gauges(&mut page, &partitions);
     log_gauges(&mut page, &partitions);
+    cleaner::render(&mut page, broker);
     sessions(&mut page, broker);
     controller(&mut page, broker);
     process(&mut page);

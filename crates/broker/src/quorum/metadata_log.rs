@@ -63,6 +63,7 @@ impl MetadataLog {
             last_shutdown: LastShutdown::Unclean,
             recovery_point: durable,
             log_start: Offset::ZERO,
+            cleaned: None,
             high_watermark: Offset::ZERO,
         })?;
         let disk = host.disk();

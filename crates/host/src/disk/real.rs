@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ottla_base::Timestamp;
 use rustix::io::Errno;
@@ -67,6 +67,11 @@ impl RealFile {
 
     pub(super) fn modified(&self) -> io::Result<Timestamp> {
         Ok(timestamp_of(self.file.metadata()?.modified()?))
+    }
+
+    pub(super) fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        let since_epoch = Duration::from_millis(u64::try_from(modified.get()).unwrap_or(0));
+        self.file.set_modified(SystemTime::UNIX_EPOCH + since_epoch)
     }
 
     pub(super) fn preallocate(&self, range: Range<u64>) -> io::Result<()> {

@@ -448,6 +448,13 @@ impl SimulatedFile {
         Ok(state.content(self.inode)?.bytes.len() as u64)
     }
 
+    pub(super) fn set_modified(&self, modified: Timestamp) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        self.check_alive(&state)?;
+        state.content(self.inode)?.modified = modified;
+        Ok(())
+    }
+
     pub(super) fn modified(&self) -> io::Result<Timestamp> {
         let mut state = self.disk.state.lock();
         self.check_alive(&state)?;

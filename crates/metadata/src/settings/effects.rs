@@ -6,7 +6,6 @@ pub(super) const QUORUM: &str = "several controllers";
 pub(super) const TIERED_STORAGE: &str = "tiered storage";
 pub(super) const QUOTAS: &str = "quotas";
 pub(super) const TELEMETRY: &str = "client telemetry";
-pub(super) const COMPACTION: &str = "log compaction";
 
 pub(super) const JAVA: &str = "it concerns the Java runtime";
 pub(super) const PLUGINS: &str = "Ottla loads no Java classes";

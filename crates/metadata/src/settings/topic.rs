@@ -5,7 +5,7 @@ use ottla_base::settings::Emptiness::MayBeEmpty;
 use ottla_base::settings::{any, at_least, between, honoured, later, list_of, one_of};
 
 use crate::settings::checks::{GZIP_LEVEL, THROTTLED_REPLICAS};
-use crate::settings::effects::{COMPACTION, QUOTAS, TIERED_STORAGE};
+use crate::settings::effects::{QUOTAS, TIERED_STORAGE};
 
 settings! {
     /// Settings of a topic.
@@ -29,7 +29,7 @@ settings! {
             honoured();
         /// How long a compacted topic keeps the markers of deleted keys.
         delete_retention_ms: i64 = "delete.retention.ms", "86400000", at_least(0), MEDIUM, dynamic,
-            later(COMPACTION);
+            honoured();
         /// Whether share groups may write records they gave up to this topic.
         errors_deadletterqueue_group_enable: bool = "errors.deadletterqueue.group.enable", "false", any(),
             MEDIUM, dynamic, honoured();
@@ -59,7 +59,7 @@ settings! {
             later(TIERED_STORAGE);
         /// The longest a record may stay uncompacted.
         max_compaction_lag_ms: i64 = "max.compaction.lag.ms", "9223372036854775807", at_least(1), MEDIUM,
-            dynamic, later(COMPACTION);
+            dynamic, honoured();
         /// The most bytes a compressed batch may unfold to.
         max_decompressed_message_bytes: i32 = "max.decompressed.message.bytes", "2147483639",
             between(1, 2_147_483_639), MEDIUM, dynamic, honoured();
@@ -76,10 +76,10 @@ settings! {
             one_of(&["CreateTime", "LogAppendTime"]), MEDIUM, dynamic, honoured();
         /// The share of a log that must be uncompacted before it is compacted again.
         min_cleanable_dirty_ratio: f64 = "min.cleanable.dirty.ratio", "0.5", between(0, 1), MEDIUM, dynamic,
-            later(COMPACTION);
+            honoured();
         /// The shortest a record stays uncompacted.
         min_compaction_lag_ms: i64 = "min.compaction.lag.ms", "0", at_least(0), MEDIUM, dynamic,
-            later(COMPACTION);
+            honoured();
         /// How many replicas must have a record before `acks=all` is answered.
         min_insync_replicas: i32 = "min.insync.replicas", "1", at_least(1), MEDIUM, dynamic, honoured();
         /// Whether a new segment takes its full size on disk at once.

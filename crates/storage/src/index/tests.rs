@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ottla_base::Offset;
 use ottla_host::{Host, Prng};
 
 use super::*;
+use crate::file_names::Standing;
 use crate::files::{Directory, OpenFiles};
 use crate::progress::Progress;
 
@@ -14,6 +16,10 @@ fn files() -> LogFiles {
     host.disk().create_dir_all("/data/orders-0").unwrap();
     let directory = Arc::new(Directory::new("/data", Arc::new(Progress::new())));
     LogFiles::new(host, directory, Arc::new(OpenFiles::new(4)), PathBuf::from("/data/orders-0"))
+}
+
+fn names(base: i64) -> Arc<SegmentNames> {
+    Arc::new(SegmentNames::new(Offset(base), Standing::Live))
 }
 
 fn entry(at: u32) -> OffsetEntry {
@@ -37,7 +43,7 @@ fn check(files: &LogFiles, index: &Index<OffsetEntry>, expected: &[OffsetEntry])
 fn entries_are_found_in_memory_and_in_the_file() {
     for count in [0, 1, 2, 63, 64, 65, 255, 256, 257, 700] {
         let files = files();
-        let index = Index::empty(Offset(5));
+        let index = Index::empty(names(5));
         let entries: Vec<_> = (1..=count).map(entry).collect();
         for entry in &entries {
             index.push(&files, *entry).unwrap();
@@ -45,7 +51,7 @@ fn entries_are_found_in_memory_and_in_the_file() {
         check(&files, &index, &entries);
         index.flush(&files, Sync::Yes).unwrap();
         check(&files, &index, &entries);
-        let reopened = Index::unread(Offset(5));
+        let reopened = Index::unread(names(5));
         check(&files, &reopened, &entries);
         let size = files.disk().metadata("/data/orders-0/00000000000000000005.index").unwrap().len;
         assert_eq!(size, u64::from(count) * 8, "an index has no room to spare");
@@ -57,7 +63,7 @@ fn cutting_keeps_a_first_part() {
     let mut random = Prng::new(1);
     for _ in 0..50 {
         let files = files();
-        let index = Index::empty(Offset(0));
+        let index = Index::empty(names(0));
         let mut entries: Vec<_> = (1..=600).map(entry).collect();
         for entry in &entries {
             index.push(&files, *entry).unwrap();
@@ -78,7 +84,7 @@ fn cutting_keeps_a_first_part() {
 #[test]
 fn entries_that_do_not_follow_are_left_out() {
     let files = files();
-    let index = Index::empty(Offset(0));
+    let index = Index::empty(names(0));
     let at = |timestamp, relative_offset| TimeEntry { timestamp: Timestamp(timestamp), relative_offset };
     for entry in [at(5, 1), at(5, 2), at(4, 3), at(6, 3), at(7, 2)] {
         index.push(&files, entry).unwrap();
@@ -93,7 +99,7 @@ fn files_that_are_no_index_are_damage() {
     let path = "/data/orders-0/00000000000000000000.index";
     for content in [&[0_u8; 7][..], &[0; 24], &[255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]] {
         files.disk().write_atomically(path, content).unwrap();
-        let index = Index::<OffsetEntry>::unread(Offset(0));
+        let index = Index::<OffsetEntry>::unread(names(0));
         assert!(matches!(index.last(&files), Err(StorageError::Corrupt { .. })), "{content:?}");
     }
 }

@@ -167,6 +167,7 @@ impl Appender {
     /// Ends the active segment before `base`, if it is not empty.
     pub(super) fn roll(&mut self, log: &Log, base: Offset) -> Result<(), StorageError> {
         self.tail.roll(log, base)?;
+        log.flush.sealed(base, log.recovery_point());
         self.producers.set_end_offset(base);
         let taken = self.snapshots.take(&self.producers, SnapshotSync::Later);
         log.files.result(&self.snapshots.path(base), taken)?;
@@ -188,6 +189,7 @@ impl Appender {
     /// Takes note of a transaction whose marker was written, if it was aborted.
     fn note_aborted(&self, log: &Log, completed: Option<CompletedTransaction>) -> Result<(), StorageError> {
         let Some(completed) = completed.filter(|it| it.aborted) else { return Ok(()) };
+        log.flush.names_changed();
         match self.tail.active().add_aborted(&log.files, &AbortedTransaction::from(&completed)) {
             // Made anew from the log, it has this one, too.
             Err(StorageError::Corrupt { .. }) => {

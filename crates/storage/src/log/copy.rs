@@ -105,6 +105,7 @@ impl Log {
             }
         }
         self.set_config(source.config());
+        self.cleaning.take_over(&source.cleaning);
         self.flush_now()?;
         self.finish_copy(&mut guard)?;
         source.rename_held(&mut guard, deleted)?;

@@ -29,6 +29,8 @@ pub(super) struct FlushState {
     names_changed: AtomicBool,
     /// Whether `partition.metadata` was written and not synced.
     topic_id_drafted: AtomicBool,
+    /// Whether a segment was sealed whose records were durable already: its indexes are not yet.
+    indexes_behind: AtomicBool,
     /// When a sync last ended.
     last: AtomicU64,
 }
@@ -40,6 +42,7 @@ impl FlushState {
             syncing: Mutex::default(),
             names_changed: AtomicBool::new(false),
             topic_id_drafted: AtomicBool::new(false),
+            indexes_behind: AtomicBool::new(false),
             last: AtomicU64::new(millis(now)),
         }
     }
@@ -47,6 +50,13 @@ impl FlushState {
     /// Keeps syncs away while the log is cut.
     pub(super) fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
         self.syncing.lock()
+    }
+
+    /// A segment was sealed that ends at `base`; everything below `recovery_point` is durable.
+    pub(super) fn sealed(&self, base: Offset, recovery_point: Offset) {
+        if recovery_point >= base {
+            self.indexes_behind.store(true, Ordering::Release);
+        }
     }
 
     pub(super) fn names_changed(&self) {
@@ -98,12 +108,24 @@ impl Log {
     /// Syncs what is between the recovery point and `end`, and moves the recovery point there. Sealed segments are
     /// synced with their indexes; those of the active one are made anew if it comes to that.
     fn sync_segments(&self, view: &View, end: Offset) -> Result<(), StorageError> {
+        let behind = self.flush.indexes_behind.swap(false, Ordering::AcqRel);
+        let synced = self.sync_more(view, end, behind);
+        if synced.is_err() && behind {
+            self.flush.indexes_behind.store(true, Ordering::Release);
+        }
+        synced
+    }
+
+    /// The same; `behind` says that the segment before the recovery point has indexes that are not durable.
+    fn sync_more(&self, view: &View, end: Offset, behind: bool) -> Result<(), StorageError> {
         let start = self.recovery_point();
         self.check()?;
-        if end <= start {
+        if end <= start && !behind {
             return Ok(());
         }
-        let first = floor(&view.segments, start).unwrap_or(0);
+        // What was sealed at the recovery point ends before it.
+        let reach = if behind { start.get().saturating_sub(1) } else { start.get() };
+        let first = floor(&view.segments, Offset(reach)).unwrap_or(0);
         for at in first..view.segments.len() {
             let segment = &view.segments[at];
             if segment.base() >= end {
@@ -111,10 +133,11 @@ impl Log {
             }
             if at + 1 < view.segments.len() {
                 segment.flush_indexes(&self.files, Sync::Yes)?;
-                segment.sync_transactions(&self.files)?;
                 let snapshot = self.files.path_of(FileName::live(view.end_of(at), SegmentFile::Snapshot));
                 self.files.synced(&snapshot, SnapshotFiles::sync(&self.files.disk(), &snapshot))?;
             }
+            // Nothing would tell that one of these is missing.
+            segment.sync_transactions(&self.files)?;
             if segment.len() > 0 {
                 let path = self.files.path_of(segment.log_name());
                 self.files.synced(&path, segment.log(&self.files)?.sync_data())?;

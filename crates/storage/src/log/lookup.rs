@@ -3,7 +3,7 @@
 use ottla_base::{LeaderEpoch, Offset, Timestamp};
 use ottla_record::{DecompressionLimits, RecordStream, RecordsError, StoredBatch};
 
-use super::Log;
+use super::{Log, View};
 use crate::error::StorageError;
 use crate::scan::{BatchAt, Depth, Scan, Step};
 use crate::segment::Segment;
@@ -26,16 +26,17 @@ impl Log {
         timestamp: Timestamp,
     ) -> Result<Option<TimestampedOffset>, StorageError> {
         self.check()?;
-        let view = self.view();
-        for segment in view.segments.iter() {
-            if segment.largest(&self.files)?.0 < timestamp {
-                continue;
+        self.with_view(|view| {
+            for segment in view.segments.iter() {
+                if segment.largest(&self.files)?.0 < timestamp {
+                    continue;
+                }
+                if let Some(found) = self.search_segment(segment, timestamp, view.log_start)? {
+                    return Ok(Some(found));
+                }
             }
-            if let Some(found) = self.search_segment(segment, timestamp, view.log_start)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     fn search_segment(
@@ -65,7 +66,10 @@ impl Log {
     /// The record with the highest timestamp; the first if there are several. May wait for the disk.
     pub fn offset_of_max_timestamp(&self) -> Result<Option<TimestampedOffset>, StorageError> {
         self.check()?;
-        let view = self.view();
+        self.with_view(|view| self.max_timestamp_in(view))
+    }
+
+    fn max_timestamp_in(&self, view: &View) -> Result<Option<TimestampedOffset>, StorageError> {
         let mut largest: Option<(&Segment, Timestamp, Offset)> = None;
         for segment in view.segments.iter() {
             let (timestamp, offset) = segment.largest(&self.files)?;

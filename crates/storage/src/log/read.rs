@@ -112,6 +112,11 @@ impl View {
         self.segments.get(at + 1).map_or(self.end, |next| next.base())
     }
 
+    /// Whether another view looks at the same files.
+    fn has_same_segments(&self, other: &View) -> bool {
+        Arc::ptr_eq(&self.segments, &other.segments)
+    }
+
     fn len_of(&self, at: usize) -> u32 {
         if at + 1 == self.segments.len() { self.active_len } else { self.segments[at].len() }
     }
@@ -146,10 +151,31 @@ impl Log {
     pub fn read(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
         let from = request.from;
         match self.read_view(view, request) {
-            // What the view shows may have been deleted since.
-            Err(ReadError::Storage(StorageError::Corrupt { .. })) if from < self.view.load().log_start => {
+            Err(ReadError::Storage(error @ StorageError::Corrupt { .. })) => {
                 let now = self.view();
-                Err(ReadError::OutOfRange { from, start: now.log_start, end: now.end })
+                // What the view shows may have been deleted since, or compacted long ago.
+                if from < now.log_start {
+                    Err(ReadError::OutOfRange { from, start: now.log_start, end: now.end })
+                } else if view.has_same_segments(&now) {
+                    Err(error.into())
+                } else {
+                    self.read_view(&now, request)
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Looks at the log as it is now; once more if what it looked at was compacted away meanwhile.
+    pub(super) fn with_view<T>(
+        &self,
+        look: impl Fn(&View) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let view = self.view();
+        match look(&view) {
+            Err(error @ StorageError::Corrupt { .. }) => {
+                let now = self.view();
+                if view.has_same_segments(&now) { Err(error) } else { look(&now) }
             }
             other => other,
         }
@@ -192,6 +218,18 @@ impl Log {
             answer.aborted = self.aborted_in(view, first, from..end)?;
         }
         Ok(answer)
+    }
+
+    /// The aborted transactions that have records among `offsets`.
+    pub(crate) fn aborted_among(
+        &self,
+        view: &View,
+        offsets: Range<Offset>,
+    ) -> Result<Vec<AbortedTransaction>, StorageError> {
+        if offsets.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.aborted_in(view, floor(&view.segments, offsets.start).unwrap_or(0), offsets)
     }
 
     /// The aborted transactions that have records among `offsets`, which begin in the segment at `first`.

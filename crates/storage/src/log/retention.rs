@@ -109,16 +109,21 @@ impl Log {
         Ok(count)
     }
 
-    /// How old a segment's newest record is: by its timestamp, or when the file was last written if it has none.
+    /// How old a segment's newest record is.
     fn age_ms(&self, segment: &Segment, now: Timestamp) -> Result<i64, StorageError> {
+        Ok(now.get().saturating_sub(self.newest_timestamp(segment)?.get()))
+    }
+
+    /// The highest timestamp in a segment, or when the file was last written if its records have none.
+    pub(crate) fn newest_timestamp(&self, segment: &Segment) -> Result<Timestamp, StorageError> {
         let (largest, _) = segment.largest(&self.files)?;
-        let newest = if largest >= Timestamp(0) {
-            largest
-        } else {
-            let path = self.files.path_of(segment.log_name());
-            self.files.result(&path, self.files.disk().metadata(&path))?.modified
-        };
-        Ok(now.get().saturating_sub(newest.get()))
+        if largest >= Timestamp(0) { Ok(largest) } else { self.modified(segment) }
+    }
+
+    /// When a segment was last written.
+    pub(crate) fn modified(&self, segment: &Segment) -> Result<Timestamp, StorageError> {
+        let path = self.files.path_of(segment.log_name());
+        Ok(self.files.result(&path, self.files.disk().metadata(&path))?.modified)
     }
 
     /// The first offset of each segment, the active one last.

@@ -16,7 +16,16 @@ use crate::segment::Segment;
 
 /// What is to be removed, and when.
 #[derive(Debug, Default)]
-pub(super) struct RetiredFiles(Mutex<VecDeque<(Moment, FileName)>>);
+pub(super) struct RetiredFiles(Mutex<VecDeque<(Moment, Arc<Segment>)>>);
+
+/// What becomes of the producers' snapshot that has the offset of a segment in its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SnapshotOf {
+    /// It goes with the segment.
+    Goes,
+    /// It stays: another segment begins there.
+    Stays,
+}
 
 impl Log {
     /// Takes segments out of the log: their files become `.deleted` now and are removed after `file.delete.delay.ms`.
@@ -25,16 +34,53 @@ impl Log {
         snapshots: &mut SnapshotFiles,
         segments: &[Arc<Segment>],
     ) -> Result<(), StorageError> {
-        let due = self.files.host.now() + Duration::from_millis(self.config.load().file_delete_delay_ms);
+        self.forget_retired(segments)?;
         for segment in segments {
-            segment.rename(&self.files, Standing::Deleted)?;
+            self.retire_one(snapshots, segment, SnapshotOf::Goes)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one segment, whose name no retired segment has ([`Log::forget_retired`]).
+    pub(super) fn retire_one(
+        &self,
+        snapshots: &mut SnapshotFiles,
+        segment: &Arc<Segment>,
+        snapshot: SnapshotOf,
+    ) -> Result<(), StorageError> {
+        let due = self.files.host.now() + Duration::from_millis(self.config.load().file_delete_delay_ms);
+        segment.rename(&self.files, Standing::Deleted)?;
+        if snapshot == SnapshotOf::Goes {
             self.files.result(&snapshots.path(segment.base()), snapshots.mark_deleted(segment.base()))?;
-            let mut retired = self.retired.0.lock();
-            for kind in SegmentFile::ALL {
-                retired.push_back((due, FileName::live(segment.base(), kind).standing(Standing::Deleted)));
+        }
+        self.retired.0.lock().push_back((due, segment.clone()));
+        self.flush.names_changed();
+        Ok(())
+    }
+
+    /// Removes at once what retired under the names that `segments` will have: nobody shall take one for the other.
+    pub(super) fn forget_retired(&self, segments: &[Arc<Segment>]) -> Result<(), StorageError> {
+        let namesake = |it: &Segment| segments.iter().any(|segment| segment.base() == it.base());
+        loop {
+            let found = {
+                let mut retired = self.retired.0.lock();
+                let at = retired.iter().position(|(_, it)| namesake(it));
+                at.and_then(|at| retired.remove(at))
+            };
+            match found {
+                Some((_, segment)) => self.remove_retired_segment(&segment)?,
+                None => return Ok(()),
             }
         }
-        self.flush.names_changed();
+    }
+
+    fn remove_retired_segment(&self, segment: &Segment) -> Result<(), StorageError> {
+        segment.forget();
+        for kind in SegmentFile::ALL {
+            let name = FileName::live(segment.base(), kind).standing(Standing::Deleted);
+            let path = self.files.path_of(name);
+            self.files.result(&path, self.files.disk().remove_file_if_exists(&path))?;
+        }
         Ok(())
     }
 
@@ -67,16 +113,15 @@ impl Log {
     pub fn remove_retired(&self) -> Result<(), StorageError> {
         let now = self.files.host.now();
         loop {
-            let name = {
+            let segment = {
                 let mut retired = self.retired.0.lock();
                 match retired.front() {
-                    Some((due, _)) if *due <= now => retired.pop_front().map(|(_, name)| name),
+                    Some((due, _)) if *due <= now => retired.pop_front().map(|(_, segment)| segment),
                     _ => None,
                 }
             };
-            let Some(name) = name else { return Ok(()) };
-            let path = self.files.path_of(name);
-            self.files.result(&path, self.files.disk().remove_file_if_exists(&path))?;
+            let Some(segment) = segment else { return Ok(()) };
+            self.remove_retired_segment(&segment)?;
         }
     }
 }

@@ -53,6 +53,7 @@ impl Log {
             );
         }
         tracing::info!(partition = %self.partition, from = %appender.tail.end, to = %end, "truncating");
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         let kept = appender.tail.segments.partition_point(|segment| segment.base() <= end).max(1);
         let (stay, go) = appender.tail.segments.split_at(kept);
         let (stay, go) = (stay.to_vec(), go.to_vec());
@@ -93,6 +94,7 @@ impl Log {
         self.check()?;
         let appender = &mut *guard;
         tracing::info!(partition = %self.partition, from = %appender.tail.end, to = %start, "truncating all");
+        self.cuts.fetch_add(1, Ordering::AcqRel);
         let go = appender.tail.segments.to_vec();
         self.retire(&mut appender.snapshots, &go)?;
         appender.used = true;

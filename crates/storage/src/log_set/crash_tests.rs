@@ -127,7 +127,7 @@ async fn run(host: &Host, seed: u64, steps: usize) -> Model {
 }
 
 /// Makes everything fail from the given operation on.
-pub(super) fn fail_from(host: &Host, operation: u64) {
+pub(crate) fn fail_from(host: &Host, operation: u64) {
     let count = Arc::new(AtomicU64::new(0));
     let kinds = [
         Operation::Open,
@@ -206,8 +206,9 @@ fn check(log: &Log, model: &Model, at_least: usize, what: &str) {
     });
 }
 
+/// How a host stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Kill,
     PowerCut,
 }
@@ -245,7 +246,7 @@ async fn operations_of(seed: u64, steps: usize) -> u64 {
     host.simulation().unwrap().disk().operations()
 }
 
-pub(super) fn block_on(future: impl Future<Output = ()>) {
+pub(crate) fn block_on(future: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(future);
 }

@@ -10,7 +10,8 @@ use ottla_host::Host;
 
 use super::{LogDirectory, LogSet};
 use crate::checkpoint_file::{
-    HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, write_offsets,
+    CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    write_offsets,
 };
 use crate::clean_shutdown::write_clean_shutdown;
 use crate::error::StorageError;
@@ -30,21 +31,23 @@ enum Duty {
 
 /// A checkpoint of a log directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Checkpoint {
+pub(super) enum Checkpoint {
     RecoveryPoints,
     LogStarts,
     HighWatermarks,
+    Cleaned,
 }
 
 impl Checkpoint {
-    const ALL: [Checkpoint; 3] =
-        [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks];
+    const ALL: [Checkpoint; 4] =
+        [Checkpoint::RecoveryPoints, Checkpoint::LogStarts, Checkpoint::HighWatermarks, Checkpoint::Cleaned];
 
     const fn file(self) -> &'static str {
         match self {
             Checkpoint::RecoveryPoints => RECOVERY_POINT_CHECKPOINT,
             Checkpoint::LogStarts => LOG_START_CHECKPOINT,
             Checkpoint::HighWatermarks => HIGH_WATERMARK_CHECKPOINT,
+            Checkpoint::Cleaned => CLEANER_CHECKPOINT,
         }
     }
 }
@@ -105,14 +108,15 @@ impl LogSet {
             }),
             Duty::Checkpoint(checkpoint) => {
                 for directory in &self.directories {
-                    self.write_checkpoint(directory, checkpoint);
+                    // A failure takes the directory offline, or can be tried again.
+                    let _ = self.write_checkpoint(directory, checkpoint);
                 }
             }
         }
     }
 
     /// Does something with every log. What takes a directory offline was told there.
-    fn each_log(&self, what: &str, act: impl Fn(&Arc<Log>) -> Result<(), StorageError>) {
+    pub(super) fn each_log(&self, what: &str, act: impl Fn(&Arc<Log>) -> Result<(), StorageError>) {
         for log in self.logs().iter().chain(&self.futures()) {
             match act(log) {
                 Ok(()) | Err(StorageError::Offline { .. } | StorageError::Closed) => {}
@@ -124,9 +128,13 @@ impl LogSet {
         }
     }
 
-    /// Removes the segments that topics keep no longer. Blocks.
+    /// Removes the segments that topics keep no longer, but for those of compacted topics
+    /// ([`LogSet::retain_compacted`]). Blocks.
     pub fn apply_retention(&self) {
-        self.each_log("applying retention", |log| log.apply_retention().map(|_| ()));
+        self.each_log("applying retention", |log| match log.config().cleanup_compact && !log.is_future() {
+            true => Ok(()),
+            false => log.apply_retention().map(|_| ()),
+        });
     }
 
     /// Flushes the logs that have been unflushed for as long as their topics allow. Blocks.
@@ -167,29 +175,29 @@ impl LogSet {
     pub fn write_checkpoints(&self) {
         for directory in &self.directories {
             for checkpoint in Checkpoint::ALL {
-                self.write_checkpoint(directory, checkpoint);
+                let _ = self.write_checkpoint(directory, checkpoint);
             }
         }
     }
 
-    fn write_checkpoint(&self, directory: &LogDirectory, checkpoint: Checkpoint) {
-        if directory.directory.failure().is_some() {
-            return;
-        }
+    pub(super) fn write_checkpoint(
+        &self,
+        directory: &LogDirectory,
+        checkpoint: Checkpoint,
+    ) -> Result<(), StorageError> {
+        directory.directory.check()?;
         let mut written = directory.written.lock();
         let offsets = self.offsets_of(directory, checkpoint);
         let digest = digest(&offsets);
         let slot = &mut written[checkpoint as usize];
         if *slot == Some(digest) {
-            return;
+            return Ok(());
         }
         let path = directory.directory.path().join(checkpoint.file());
-        match write_offsets(&self.host.disk(), &path, &offsets) {
-            Ok(()) => *slot = Some(digest),
-            Err(error) => {
-                directory.directory.fail(&path, &error);
-            }
-        }
+        let written = write_offsets(&self.host.disk(), &path, &offsets);
+        written.map_err(|error| directory.directory.fail(&path, &error))?;
+        *slot = Some(digest);
+        Ok(())
     }
 
     /// What a checkpoint has to say of each log in a directory. Of a log that is damaged it says what it said before:
@@ -209,6 +217,7 @@ impl LogSet {
                 Checkpoint::RecoveryPoints => Some(entry.log.recovery_point()),
                 Checkpoint::LogStarts => Some(view.log_start).filter(|start| *start > view.first_base()),
                 Checkpoint::HighWatermarks => Some(view.high_watermark),
+                Checkpoint::Cleaned => entry.log.cleaning.cleaned(),
             };
             if let Some(offset) = offset {
                 offsets.insert(partition.clone(), offset);
@@ -222,6 +231,7 @@ impl LogSet {
                 Checkpoint::RecoveryPoints => Some(damaged.recovery_point),
                 Checkpoint::LogStarts => damaged.log_start,
                 Checkpoint::HighWatermarks => damaged.high_watermark,
+                Checkpoint::Cleaned => damaged.cleaned,
             };
             if let Some(offset) = offset {
                 offsets.insert(partition.clone(), offset);
@@ -318,7 +328,7 @@ fn closed<T>(log: &Log, result: Result<T, StorageError>) -> Option<T> {
 }
 
 /// Tells contents apart, to write only what changed (FNV-1a).
-fn digest(offsets: &BTreeMap<TopicPartition, Offset>) -> u64 {
+pub(super) fn digest(offsets: &BTreeMap<TopicPartition, Offset>) -> u64 {
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
     let mut mix = |bytes: &[u8]| {
         for byte in bytes {

@@ -86,6 +86,7 @@ impl LogSet {
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
+            cleaned: None,
         })?;
         if let Some(topic_id) = entry.topic_id {
             copy.draft_topic_id(topic_id)?;

@@ -11,9 +11,11 @@ use ottla_host::Host;
 use ottla_host::disk::parent_of;
 use parking_lot::{Mutex, RwLock};
 
+use super::duties::{Checkpoint, digest};
 use super::{Changes, Damaged, DirectoryOptions, Entry, LogDirectory, LogSet, LogSetOptions};
 use crate::checkpoint_file::{
-    HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, read_offsets,
+    CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    read_offsets,
 };
 use crate::clean_shutdown::{CleanShutdown, agreed_broker_epoch, take_clean_shutdown};
 use crate::error::StorageError;
@@ -55,6 +57,7 @@ struct Checkpoints {
     recovery_points: BTreeMap<TopicPartition, Offset>,
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
+    cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
 /// A log directory whose logs are to be opened.
@@ -138,15 +141,13 @@ impl LogSet {
     fn is_stale(&self, job: &Job) -> bool {
         let (logs, damaged) = (self.logs.read(), self.damaged.read());
         let checkpoints = &job.checkpoints;
-        [&checkpoints.recovery_points, &checkpoints.log_starts, &checkpoints.high_watermarks]
-            .into_iter()
-            .flat_map(|offsets| offsets.keys())
-            .any(|it| {
-                let here = logs.get(it).is_some_and(|entry| {
-                    Arc::ptr_eq(entry.log.directory(), &self.directories[job.at].directory)
-                });
-                !here && !damaged.contains_key(it)
-            })
+        let all = [&checkpoints.recovery_points, &checkpoints.log_starts, &checkpoints.high_watermarks];
+        all.into_iter().chain([&checkpoints.cleaned]).flat_map(|offsets| offsets.keys()).any(|it| {
+            let here = logs
+                .get(it)
+                .is_some_and(|entry| Arc::ptr_eq(entry.log.directory(), &self.directories[job.at].directory));
+            !here && !damaged.contains_key(it)
+        })
     }
 
     fn found(&self) -> Vec<FoundLog> {
@@ -173,7 +174,11 @@ impl LogSet {
             recovery_points: read(RECOVERY_POINT_CHECKPOINT),
             log_starts: read(LOG_START_CHECKPOINT),
             high_watermarks: read(HIGH_WATERMARK_CHECKPOINT),
+            cleaned: read(CLEANER_CHECKPOINT),
         };
+        // Written when something else is to be said: most servers clean nothing for long.
+        let cleaned = digest(&checkpoints.cleaned);
+        self.directories[at].written.lock()[Checkpoint::Cleaned as usize] = Some(cleaned);
         let listed = match disk.list(path) {
             Ok(listed) => listed,
             Err(error) => {
@@ -232,11 +237,13 @@ impl LogSet {
         let of = |offsets: &BTreeMap<TopicPartition, Offset>| offsets.get(&partition).copied();
         let current = standing == DirectoryStanding::Current;
         // Checkpoints are about the current log; a copy has none and is read from its start.
-        let (recovery_point, log_start, high_watermark) = if current {
-            let checkpoints = &job.checkpoints;
-            (of(&checkpoints.recovery_points), of(&checkpoints.log_starts), of(&checkpoints.high_watermarks))
+        let (recovery_point, log_start, high_watermark, cleaned) = if current {
+            let (recovery_points, log_starts) =
+                (&job.checkpoints.recovery_points, &job.checkpoints.log_starts);
+            let (high_watermarks, cleaned) = (&job.checkpoints.high_watermarks, &job.checkpoints.cleaned);
+            (of(recovery_points), of(log_starts), of(high_watermarks), of(cleaned))
         } else {
-            (None, None, None)
+            (None, None, None, None)
         };
         let topic = (options.topic_configs)(&partition.topic);
         let opened = Log::open(OpenLog {
@@ -251,6 +258,7 @@ impl LogSet {
             recovery_point: recovery_point.unwrap_or(Offset::ZERO),
             log_start: log_start.unwrap_or(Offset::ZERO),
             high_watermark: high_watermark.unwrap_or(Offset::ZERO),
+            cleaned,
         });
         let opened = opened.and_then(|log| Ok((log, self.topic_id_of(directory, &path)?)));
         match opened {
@@ -263,7 +271,8 @@ impl LogSet {
                 tracing::error!(%partition, %error, "a log is damaged and stays unavailable");
                 let recovery_point = recovery_point.unwrap_or(Offset::ZERO);
                 let directory = directory.clone();
-                let damaged = Damaged { error, directory, recovery_point, log_start, high_watermark };
+                let damaged =
+                    Damaged { error, directory, recovery_point, log_start, high_watermark, cleaned };
                 self.damaged.write().insert(partition, damaged);
             }
         }
@@ -294,6 +303,7 @@ impl LogSet {
                 recovery_point: other.log.recovery_point(),
                 log_start: Some(other.log.view().log_start),
                 high_watermark: Some(other.log.view().high_watermark),
+                cleaned: other.log.cleaning.cleaned(),
             };
             logs.remove(&partition);
             self.damaged.write().insert(partition, damaged);
