@@ -5,6 +5,7 @@
 //! | `server` | from the first moment to the last: directories, logs, quorum, registration, listeners |
 //! | `config` | what a server is started with |
 //! | `format` | what `ottla format` does |
+//! | `readiness` | what a start would find, looked at without changing anything |
 //! | `service`, `dispatch`, `call` | from a frame to its handler |
 //! | `api` | one file per API |
 //! | `broker` | what every handler may touch |
@@ -45,6 +46,7 @@ pub mod partitions;
 mod placements;
 mod producer_ids;
 pub mod quorum;
+pub mod readiness;
 mod replicas;
 pub mod server;
 mod service;

@@ -19,6 +19,8 @@ use crate::broker::Broker;
 const MAX_TOLD_AT_ONCE: usize = 2250;
 /// How long the broker waits before it tells again what the controller did not take.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long it waits at most for a level of the metadata that has directories before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// What the controller does not know yet.
 #[derive(Debug, Default)]
@@ -58,12 +60,25 @@ pub(crate) fn named(assigned: Option<Uuid>) -> Option<Uuid> {
     assigned.filter(|it| ![directory::MIGRATING, directory::UNASSIGNED, directory::LOST].contains(it))
 }
 
+/// Whether the controller would take it: the level has directories, and it knows those of this broker.
+fn can_be_told(broker: &Broker) -> bool {
+    let image = broker.image.load();
+    let known = image.cluster.broker(broker.node_id).is_some_and(|it| !it.directories.is_empty());
+    image.features.version().has_directory_assignment() && known
+}
+
 /// Tells the controller of every placement, for as long as the broker lives.
 pub(crate) async fn tell(broker: Arc<Broker>) {
     loop {
         let placements = broker.placements.take();
         if placements.is_empty() {
             broker.placements.noted.notified().await;
+            continue;
+        }
+        if !can_be_told(&broker) {
+            // Before `metadata.version` 3.7-IV2 no record has a place for it.
+            broker.placements.put_back(placements);
+            broker.wait_for_image(LOOK_AGAIN, || can_be_told(&broker)).await;
             continue;
         }
         match broker.controller.submit(request(&broker, &placements)).await {

@@ -7,7 +7,6 @@ pub(crate) mod admissions;
 mod directories;
 pub(crate) mod listeners;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::metrics;
 use crate::moves;
 use crate::placements;
 use crate::quorum::{self, QuorumError};
+use crate::readiness::{self, Finding};
 use crate::replicas;
 use crate::shard::Coordinators;
 use crate::share::ShareGroups;
@@ -46,17 +46,9 @@ const METRICS_WINDOW: Duration = Duration::from_secs(150);
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A setting asks for what is not there.
+    /// A setting asks for what is not there, or a directory cannot be used.
     #[error("{0}")]
     Settings(String),
-    /// A directory cannot be used.
-    #[error("{directory}: {reason}", directory = .directory.display())]
-    Directory {
-        /// Which.
-        directory: PathBuf,
-        /// Why, and what to do.
-        reason: String,
-    },
     /// A log cannot be opened.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -79,6 +71,12 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl From<Finding> for StartError {
+    fn from(refusal: Finding) -> StartError {
+        StartError::Settings(refusal.to_string())
+    }
 }
 
 /// A running server.
@@ -104,16 +102,12 @@ pub async fn start(
     loggers: Loggers,
 ) -> Result<RunningServer, StartError> {
     let began = host.now();
-    for warning in &settings.warnings {
+    for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
-    if !settings.is_broker() || !settings.is_controller() {
-        return Err(StartError::Settings(
-            "process.roles must be `broker,controller`: this release runs single nodes in combined mode"
-                .to_owned(),
-        ));
+    if let Some(refusal) = readiness::settings::of_server(&settings).into_iter().next() {
+        return Err(refusal.into());
     }
-    listeners::check_protocols(&settings)?;
     match ottla_host::process::raise_descriptor_limit() {
         Ok(limit) => tracing::debug!(limit, "open descriptors"),
         Err(error) => tracing::warn!(%error, "the limit of open descriptors cannot be raised"),

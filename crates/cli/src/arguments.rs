@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    cluster, completions, config, consume, format, group, log, perf, produce, start, storage, topic, txn,
+    cluster, completions, config, consume, doctor, format, group, log, perf, produce, start, storage, topic,
+    txn,
 };
 use crate::logging::LogOptions;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     /// Look at what `format` did, and at what it would do
     #[command(subcommand)]
     Storage(storage::StorageCommand),
+    /// Say what would happen if a server started here, and change nothing: before taking over from Kafka
+    Doctor(doctor::DoctorArguments),
     /// Create, list, describe, alter and delete topics
     Topic(topic::TopicArguments),
     /// Look at and change settings of topics, brokers, groups and metrics subscriptions

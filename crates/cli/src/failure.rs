@@ -59,8 +59,13 @@ impl Failure {
         self.message.contains(&format!("({code})"))
     }
 
+    /// The same with another exit code.
+    pub(crate) fn with_code(mut self, code: u8) -> Failure {
+        self.code = code;
+        self
+    }
+
     /// What happened.
-    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.message
     }

@@ -221,3 +221,41 @@ fn clients_of_any_age_are_answered() {
     }
     server.stop();
 }
+
+#[test]
+fn the_doctor_says_whether_a_server_could_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let ports = free_ports();
+    let data = directory.path().join("data");
+    let doctor = |more: &[&str]| {
+        let overrides = [
+            format!("log.dirs={}", data.display()),
+            format!("listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}", ports[0], ports[1]),
+            format!("controller.quorum.bootstrap.servers=127.0.0.1:{}", ports[1]),
+        ];
+        let mut command = Command::new(OTTLA);
+        // Variables of whoever runs the test are no settings.
+        command.args(["doctor", "--json"]).env_clear();
+        for it in overrides.iter().map(String::as_str).chain(more.iter().copied()) {
+            command.args(["--override", it]);
+        }
+        let output = command.output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let (code, said) = doctor(&[]);
+    assert_eq!((code, &said["ready"]), (Some(2), &serde_json::json!(false)), "{said}");
+    let server = Server::start(&data, ports);
+    server.prints(&["topic", "create", "orders", "--partitions", "3"], "");
+    let (code, said) = doctor(&[]);
+    assert_eq!((code, &said["directories"][0]["state"]), (Some(2), &serde_json::json!("in use")), "{said}");
+    server.stop();
+    let (code, said) = doctor(&[]);
+    assert_eq!((code, &said["ready"]), (Some(0), &serde_json::json!(true)), "{said}");
+    assert_eq!(said["directories"][0]["partitions"], 3);
+    assert_eq!(said["cluster"]["topics"], 1);
+    let (code, _) = doctor(&["log.message.format.version=3.0"]);
+    assert_eq!(code, Some(1), "a warning");
+    let (code, said) = doctor(&["num.partitions=many"]);
+    assert_eq!(code, Some(2), "{said}");
+}

@@ -33,6 +33,8 @@ struct Release {
     class_path: ClassPath,
     quorum: StatedQuorum,
     format: &'static [&'static str],
+    /// Brokers before `metadata.version` 3.7-IV2 have one.
+    log_dirs: usize,
     settings: &'static str,
 }
 
@@ -45,6 +47,7 @@ pub fn from_39(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
             class_path: ClassPath::Kafka39,
             quorum: StatedQuorum::Static,
             format: &[],
+            log_dirs: 2,
             settings: OLD_SETTINGS,
         },
     )
@@ -59,6 +62,7 @@ pub fn from_33(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
             class_path: ClassPath::Kafka39,
             quorum: StatedQuorum::Static,
             format: &["--release-version", "3.3"],
+            log_dirs: 1,
             settings: "",
         },
     )
@@ -73,6 +77,7 @@ pub fn from_40(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
             class_path: ClassPath::Kafka40,
             quorum: StatedQuorum::Dynamic,
             format: &["--standalone"],
+            log_dirs: 2,
             settings: OLD_SETTINGS,
         },
     )
@@ -87,6 +92,7 @@ pub fn from_43(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
             class_path: ClassPath::Tools,
             quorum: StatedQuorum::Static,
             format: &["--no-initial-controllers"],
+            log_dirs: 2,
             settings: "",
         },
     )
@@ -101,6 +107,7 @@ pub fn from_44(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
             class_path: ClassPath::Server,
             quorum: StatedQuorum::Dynamic,
             format: &["--standalone"],
+            log_dirs: 2,
             settings: "",
         },
     )
@@ -130,7 +137,8 @@ fn take_over(setting: &Setting<'_>, release: &Release) -> Outcome<(Transcript, T
         (candidate, None, Leave::Stop),
         (&kafka, Some(5), Leave::Stop),
     ];
-    let mut node = Node::new(kafka.clone(), setting.reference, setting.folder.join(release.name), 2)?;
+    let mut node =
+        Node::new(kafka.clone(), setting.reference, setting.folder.join(release.name), release.log_dirs)?;
     node.settle(release.quorum, release.settings)?;
     node.format_with(release.format)?;
     let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
@@ -151,12 +159,12 @@ fn take_over(setting: &Setting<'_>, release: &Release) -> Outcome<(Transcript, T
             Leave::Stop => drop(node.stop()?),
             Leave::Kill => node.kill()?,
         }
+        if turn == 0 {
+            grow_old(setting, &node)?;
+        }
         match turn {
-            0 => {
-                grow_old(setting, &node)?;
-                lay_aside(&node)?;
-            }
-            1 => lay_aside(&node)?,
+            _ if release.log_dirs == 1 => {}
+            0 | 1 => lay_aside(&node)?,
             _ => {
                 let name = format!("turn {turn}: what was laid aside");
                 expected.section(&name);

@@ -7,6 +7,8 @@
 use ottla_base::settings::Texts;
 use ottla_metadata::settings::layers::declaration;
 
+use crate::readiness::{Finding, Weight};
+
 /// Variables of Kafka's scripts and images that are not settings.
 const OF_SCRIPTS: [&str; 13] = [
     "KAFKA_VERSION",
@@ -27,7 +29,7 @@ const OF_SCRIPTS: [&str; 13] = [
 /// What the environment says.
 pub(super) struct FromEnvironment {
     pub(super) texts: Texts,
-    pub(super) warnings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
 }
 
 /// The settings among the variables.
@@ -46,11 +48,14 @@ pub(super) fn settings(environment: &[(String, String)]) -> FromEnvironment {
             unknown.push(variable.as_str());
         }
     }
-    let warnings = match unknown.is_empty() {
+    let findings = match unknown.is_empty() {
         true => Vec::new(),
-        false => vec![format!("environment variables that name no setting: {}", unknown.join(", "))],
+        false => {
+            let says = format!("environment variables that name no setting: {}", unknown.join(", "));
+            vec![Finding::new(Weight::Warning, "", says)]
+        }
     };
-    FromEnvironment { texts, warnings }
+    FromEnvironment { texts, findings }
 }
 
 /// The key that a variable names, if it has one of our prefixes.

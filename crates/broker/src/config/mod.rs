@@ -21,12 +21,14 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use ottla_base::NodeId;
-use ottla_base::settings::{Effect, InvalidSetting, MalformedProperties, Texts, parse_properties};
+use ottla_base::settings::{InvalidSetting, MalformedProperties, Texts, parse_properties};
 use ottla_host::Disk;
 use ottla_metadata::settings::conflicts::{self, Findings};
-use ottla_metadata::settings::layers::{LeftOut, ServerLayers, declaration};
+use ottla_metadata::settings::layers::{LeftOut, ServerLayers};
 use ottla_metadata::settings::listeners::Listeners;
 use ottla_metadata::settings::{ServerSettings, derived};
+
+use crate::readiness::{self, Finding, Weight};
 
 pub use preset::PRESET;
 pub use reference::reference;
@@ -96,7 +98,7 @@ pub struct BrokerSettings {
     /// What a group has when it says nothing itself.
     pub group_defaults: Texts,
     /// What an operator should know.
-    pub warnings: Vec<String>,
+    pub findings: Vec<Finding>,
 }
 
 impl BrokerSettings {
@@ -114,13 +116,13 @@ impl BrokerSettings {
             };
             set.insert(key.trim().to_owned(), value.to_owned());
         }
-        let mut warnings = environment.warnings;
-        warnings.extend(warnings_about(&set));
+        let mut findings = environment.findings;
+        findings.extend(readiness::settings::of_texts(&set));
         texts.extend(set);
         providers::resolve(disk, &sources.environment, &mut texts)?;
         let mut settings = BrokerSettings::from_layers(ServerLayers::new(texts))?;
-        warnings.append(&mut settings.warnings);
-        Ok(BrokerSettings { warnings, ..settings })
+        findings.append(&mut settings.findings);
+        Ok(BrokerSettings { findings, ..settings })
     }
 
     /// Checks and types the settings of all layers.
@@ -136,7 +138,8 @@ impl BrokerSettings {
         // Whatever a topic does not say itself must make a topic: it is relied on later.
         derived::topic_settings(&topic_defaults, &Texts::new())?;
         let group_defaults = derived::group_defaults(&effective);
-        Ok(BrokerSettings { layers, server, listeners, topic_defaults, group_defaults, warnings })
+        let findings = warnings.into_iter().map(|it| Finding::new(Weight::Warning, "", it)).collect();
+        Ok(BrokerSettings { layers, server, listeners, topic_defaults, group_defaults, findings })
     }
 
     /// The settings after an administrator's changes: what holds for all brokers, and for this one. Keys
@@ -150,6 +153,11 @@ impl BrokerSettings {
         let mut left_out = layers.set_cluster(cluster);
         left_out.extend(layers.set_own(own));
         Ok((BrokerSettings::from_layers(layers)?, left_out))
+    }
+
+    /// What an operator should know, as the log has it.
+    pub fn warnings(&self) -> Vec<String> {
+        readiness::settings::in_lines(&self.findings)
     }
 
     /// This node.
@@ -189,38 +197,4 @@ fn read_file(disk: &Disk, path: &Path) -> Result<Texts, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let bytes = disk.read(path, MAX_FILE_BYTES).map_err(unreadable)?;
     parse_properties(&bytes).map_err(|malformed| ConfigError::Malformed { path: path.to_owned(), malformed })
-}
-
-/// Beginnings of keys that belong to plug-ins and listeners.
-const OPEN_PREFIXES: [&str; 4] = ["listener.name.", "config.providers.", "rlmm.config.", "rsm.config."];
-/// Keys of Kafka's authorizer, which its servers do not declare.
-const AUTHORIZER_KEYS: [&str; 2] = ["super.users", "allow.everyone.if.no.acl.found"];
-
-/// One line about the keys that somebody set and have no effect, and one about those that nobody knows.
-fn warnings_about(texts: &Texts) -> Vec<String> {
-    let mut idle = Vec::new();
-    let mut unknown = Vec::new();
-    for name in texts.keys() {
-        match declaration(name).map(|it| it.effect) {
-            Some(Effect::Honoured) => {}
-            Some(Effect::Later(part)) => idle.push(format!("{name} (waits for {part})")),
-            Some(Effect::Never(reason)) => idle.push(format!("{name} ({reason})")),
-            None if AUTHORIZER_KEYS.contains(&name.as_str()) => {
-                idle.push(format!("{name} (waits for security)"));
-            }
-            None if OPEN_PREFIXES.iter().any(|it| name.starts_with(it)) => {}
-            None => unknown.push(name.as_str()),
-        }
-    }
-    let mut warnings = Vec::new();
-    if !idle.is_empty() {
-        warnings.push(format!("settings without effect: {}", idle.join(", ")));
-    }
-    if !unknown.is_empty() {
-        warnings.push(format!("unknown settings: {}", unknown.join(", ")));
-    }
-    if texts.contains_key("broker.id") && !texts.contains_key("node.id") {
-        warnings.push("broker.id is deprecated, use node.id".to_owned());
-    }
-    warnings
 }

@@ -80,7 +80,7 @@ fn flags_win_over_environment_over_file() {
         settings.server.ottla.ottla_metrics_listener.as_deref(),
         Some(&["localhost:0".to_owned()][..])
     );
-    assert_eq!(settings.warnings, ["environment variables that name no setting: KAFKA_NUM_PARTITION"]);
+    assert_eq!(settings.warnings(), ["environment variables that name no setting: KAFKA_NUM_PARTITION"]);
     assert_eq!(settings.listeners.advertised_controller[0].host.as_deref(), Some("localhost"));
     let fixed = settings.layers.fixed();
     assert_eq!(fixed["listener.name.plaintext.max.connections"], "7");
@@ -95,7 +95,7 @@ fn settings_without_effect_are_named() {
          ssl.client.auth (waits for security), super.users (waits for security)",
         "unknown settings: my.key",
     ];
-    assert_eq!(settings.warnings, expected);
+    assert_eq!(settings.warnings(), expected);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `recover` | what a node finds when it starts |
+//! | `glimpse` | the same, only looked at |
 //! | `driver` | the one task: events in, actions done in order |
 //! | `controller_seat` | the controller while this node leads: decisions to the log, answers from it |
 //! | `decision_times` | how long decisions take |
@@ -19,6 +20,7 @@
 mod controller_seat;
 mod decision_times;
 mod driver;
+mod glimpse;
 mod metadata_log;
 mod recover;
 mod retention;
@@ -45,6 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use driver::{Driver, Event};
+pub(crate) use glimpse::{Glimpse, glimpse};
 use metadata_log::{MAX_READ_BYTES, MetadataLog};
 
 /// How many requests may wait for the quorum's task.
@@ -160,12 +163,8 @@ pub async fn start(start: Start) -> Result<Running, QuorumError> {
     };
     let found = host.blocking(recovery).await?;
     let voters = found.recovered.membership.last_voters();
-    if !voters.is_only(config.local) {
-        return Err(QuorumError::Unsupported(format!(
-            "this node is {}, but the voters of its quorum are {voters}: this release runs a quorum of one voter, the \
-             node itself; format the directory with --standalone, or name this node alone in controller.quorum.voters",
-            config.local
-        )));
+    if let Some(reason) = unsupported_voters(voters, config.local) {
+        return Err(QuorumError::Unsupported(reason));
     }
     let log = found.log.clone();
     let (events, inbox) = mpsc::channel(MAX_WAITING);
@@ -191,6 +190,18 @@ pub async fn start(start: Start) -> Result<Running, QuorumError> {
         },
         ended_early = &mut task => Err(ended(ended_early)),
     }
+}
+
+/// Why a node cannot take part in a quorum of these voters, if it cannot.
+fn unsupported_voters(voters: &VoterSet, local: ReplicaKey) -> Option<String> {
+    let supported = voters.is_only(local);
+    (!supported).then(|| {
+        format!(
+            "this node is {local}, but the voters of its quorum are {voters}: this release runs a quorum of one voter, \
+             the node itself; format the directory with --standalone, or name this node alone in \
+             controller.quorum.voters"
+        )
+    })
 }
 
 fn ended(result: Result<Result<(), QuorumError>, tokio::task::JoinError>) -> QuorumError {

@@ -110,7 +110,10 @@ fn read_election(host: &Host, path: &Path) -> Result<Option<Election>, QuorumErr
 }
 
 /// How a directory that Kafka before 4.4 formatted says its cluster begins.
-fn read_bootstrap_file(host: &Host, root: &Path) -> Result<Option<Vec<MetadataRecord>>, QuorumError> {
+pub(super) fn read_bootstrap_file(
+    host: &Host,
+    root: &Path,
+) -> Result<Option<Vec<MetadataRecord>>, QuorumError> {
     let file = root.join(BOOTSTRAP_FILE);
     let bytes = match host.disk().read(&file, MAX_FILE_BYTES) {
         Ok(bytes) => bytes,
@@ -138,7 +141,7 @@ pub(super) fn facts_of(batch: &BatchView<'_>) -> Result<Vec<MetadataRecord>, Str
 
 /// Reads the latest snapshot. The one that formatting wrote is no state of a cluster but how it begins: its records
 /// are written to the log by the first controller.
-fn load_snapshot(
+pub(super) fn load_snapshot(
     host: &Host,
     path: &Path,
     snapshots: &BTreeMap<OffsetAndEpoch, u64>,

@@ -1,8 +1,7 @@
 //! The directories of a server: known by their ids, locked, and the logs in them.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,7 @@ use ottla_host::{Disk, Host};
 use ottla_metadata::Image;
 use ottla_metadata::controller::{FeatureLevels, Options, TopicDeletion};
 use ottla_metadata::settings::ServerSettings;
-use ottla_storage::file_names::CLUSTER_METADATA_DIRECTORY;
 use ottla_storage::log_directory::lock_log_directory;
-use ottla_storage::meta_properties::{MetaProperties, verify_directories};
 use ottla_storage::{
     Directory, DirectoryOptions, FLUSH_CHECK_INTERVAL, FoundLog, Intervals, LogSet, LogSetOptions,
     OPEN_FILES_MAX, OpenFiles, Progress, TopicPartition,
@@ -23,6 +20,7 @@ use ottla_storage::{
 use super::StartError;
 use crate::config::BrokerSettings;
 use crate::quorum;
+use crate::readiness::{Claim, Finding, Weight};
 use crate::settings_change;
 
 /// The directories of a server: no other process may use them.
@@ -34,121 +32,53 @@ pub(super) struct LockedDirectories {
 }
 
 /// Reads what every directory was formatted with, and locks them all. A log directory whose disk fails is offline from
-/// the beginning, as long as it is not that of the metadata (`KafkaRaftServer.initializeLogDirs`, `LogManager.lockLogDirs`).
+/// the beginning, as long as it is not that of the metadata (`LogManager.lockLogDirs`).
 pub(super) fn lock(host: &Host, settings: &BrokerSettings) -> Result<LockedDirectories, StartError> {
-    let metadata = settings.metadata_directory().to_owned();
-    let log_directories: Vec<PathBuf> = settings.log_directories().map(Path::to_owned).collect();
-    let mut claim = Claim { metadata: &metadata, usable: BTreeMap::new(), failed: BTreeMap::new() };
-    for path in log_directories.iter().chain([&metadata]) {
-        claim.read(&host.disk(), path)?;
-    }
-    verify_directories(&claim.usable, None, settings.node_id())
-        .map_err(|error| StartError::Settings(error.to_string()))?;
-    let locks = claim.lock(&host.disk())?;
-    claim.check_metadata_location(&host.disk())?;
-    claim.give_ids(host)?;
-    let Claim { usable, mut failed, .. } = claim;
-    let id = |path: &PathBuf| usable.get(path).and_then(|it| it.directory_id).unwrap_or_default();
-    let directories = log_directories.iter().map(|path| DirectoryOptions {
-        path: path.clone(),
+    let mut claim = Claim::default();
+    claim.read(&host.disk(), settings)?;
+    let locks = take_locks(&mut claim, &host.disk())?;
+    give_ids(&mut claim, host)?;
+    let id = |path: &Path| claim.id(path).unwrap_or_default();
+    let directories = settings.log_directories().map(|path| DirectoryOptions {
+        path: path.to_owned(),
         id: id(path),
-        failure: failed.remove(path),
+        failure: claim.failed.get(path).cloned(),
     });
-    let cluster_id = usable.values().find_map(|it| it.cluster_id.as_deref());
     Ok(LockedDirectories {
-        cluster_id: cluster_id.map(Str::from).unwrap_or_default(),
-        metadata_directory_id: id(&metadata),
+        cluster_id: claim.cluster_id().map(Str::from).unwrap_or_default(),
+        metadata_directory_id: id(&claim.metadata),
         log_directories: directories.collect(),
         _locks: locks,
     })
 }
 
-/// Directories on their way to being used.
-struct Claim<'a> {
-    metadata: &'a Path,
-    usable: BTreeMap<PathBuf, MetaProperties>,
-    /// Why a log directory cannot be used.
-    failed: BTreeMap<PathBuf, String>,
+/// Locks what can be used. Refused while another process has one of them.
+fn take_locks(claim: &mut Claim, disk: &Disk) -> Result<Vec<FileLock>, Finding> {
+    let mut locks = Vec::new();
+    for path in claim.usable.keys().cloned().collect::<Vec<_>>() {
+        match lock_log_directory(disk, &path) {
+            Ok(lock) => locks.push(lock),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Finding::new(Weight::Refusal, path.display().to_string(), error.to_string()));
+            }
+            Err(error) => claim.fail(&path, &error)?,
+        }
+    }
+    Ok(locks)
 }
 
-impl Claim<'_> {
-    fn read(&mut self, disk: &Disk, path: &Path) -> Result<(), StartError> {
-        if self.usable.contains_key(path) || self.failed.contains_key(path) {
-            return Ok(());
-        }
-        match MetaProperties::read(disk, path) {
-            Err(error) => self.fail(path, &error),
-            Ok(None) => Err(unusable(path, UNFORMATTED.to_owned())),
-            Ok(Some(meta)) if meta.cluster_id.is_none() => Err(unusable(path, TOO_OLD.to_owned())),
-            Ok(Some(meta)) => {
-                self.usable.insert(path.to_owned(), meta);
-                Ok(())
+/// Gives ids to directories that a release before 3.7 formatted.
+fn give_ids(claim: &mut Claim, host: &Host) -> Result<(), Finding> {
+    let mut failures = Vec::new();
+    for (path, meta) in &mut claim.usable {
+        if meta.directory_id.is_none() {
+            meta.directory_id = Some(host.random_uuid());
+            if let Err(error) = meta.write(&host.disk(), path, host.wall_clock()) {
+                failures.push((path.clone(), error));
             }
         }
     }
-
-    /// Goes on without a directory, if it is not that of the metadata.
-    fn fail(&mut self, path: &Path, error: &io::Error) -> Result<(), StartError> {
-        if path == self.metadata {
-            return Err(unusable(path, error.to_string()));
-        }
-        self.usable.remove(path);
-        self.failed.insert(path.to_owned(), error.to_string());
-        Ok(())
-    }
-
-    /// Locks what can be used. Refused while another process has one of them.
-    fn lock(&mut self, disk: &Disk) -> Result<Vec<FileLock>, StartError> {
-        let mut locks = Vec::new();
-        for path in self.usable.keys().cloned().collect::<Vec<_>>() {
-            match lock_log_directory(disk, &path) {
-                Ok(lock) => locks.push(lock),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(unusable(&path, error.to_string()));
-                }
-                Err(error) => self.fail(&path, &error)?,
-            }
-        }
-        Ok(locks)
-    }
-
-    /// The metadata log is in its own directory and in no other, or the settings name the wrong one.
-    fn check_metadata_location(&mut self, disk: &Disk) -> Result<(), StartError> {
-        for path in self.usable.keys().cloned().collect::<Vec<_>>() {
-            let log = path.join(CLUSTER_METADATA_DIRECTORY);
-            match disk.exists(&log) {
-                Ok(true) if path != self.metadata => {
-                    let metadata = self.metadata.display();
-                    let reason = format!(
-                        "it has a metadata log, {}, but the directory of the metadata is {metadata}",
-                        log.display()
-                    );
-                    return Err(unusable(&path, reason));
-                }
-                Ok(_) => {}
-                Err(error) => self.fail(&path, &error)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives ids to directories that a release before 3.7 formatted.
-    fn give_ids(&mut self, host: &Host) -> Result<(), StartError> {
-        let mut failures = Vec::new();
-        for (path, meta) in &mut self.usable {
-            if meta.directory_id.is_none() {
-                meta.directory_id = Some(host.random_uuid());
-                if let Err(error) = meta.write(&host.disk(), path, host.wall_clock()) {
-                    failures.push((path.clone(), error));
-                }
-            }
-        }
-        failures.into_iter().try_for_each(|(path, error)| self.fail(&path, &error))
-    }
-}
-
-fn unusable(path: &Path, reason: String) -> StartError {
-    StartError::Directory { directory: path.to_owned(), reason }
+    failures.into_iter().try_for_each(|(path, error)| claim.fail(&path, &error))
 }
 
 /// The logs of a server, and which there were when they were opened.
@@ -233,10 +163,6 @@ fn static_controllers(server: &ServerSettings) -> Vec<NodeId> {
 const FLUSH_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How many files of sealed segments the metadata log keeps open.
 const METADATA_OPEN_FILES: usize = 16;
-
-const UNFORMATTED: &str = "not formatted: run `ottla format --standalone -t $(ottla cluster random-id) -c \
-                           <server.properties>` first";
-const TOO_OLD: &str = "meta.properties lacks cluster.id: start Apache Kafka 3.7 or later on it once";
 
 fn log_set_options(
     host: &Host,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ottla_base::Str;
 use ottla_host::net::{Listener, SocketOptions, resolve};
-use ottla_metadata::settings::listeners::{Endpoint, SecurityProtocol};
+use ottla_metadata::settings::listeners::Endpoint;
 use ottla_net::budget::Budget;
 use ottla_net::server::ServerOptions;
 use ottla_net::{ConnectionLimits, Server};
@@ -29,21 +29,6 @@ struct Socket {
     endpoint: Endpoint,
     serves: Serves,
     listeners: Vec<Listener>,
-}
-
-/// Refuses protocols that are not there.
-pub(super) fn check_protocols(settings: &BrokerSettings) -> Result<(), StartError> {
-    let all = settings.listeners.broker.iter().chain(&settings.listeners.controller);
-    for endpoint in all {
-        if endpoint.protocol != SecurityProtocol::Plaintext {
-            return Err(StartError::Settings(format!(
-                "listener {} wants {}: this release speaks PLAINTEXT only",
-                endpoint.name,
-                endpoint.protocol.name()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Takes every address, so that a port that is in use is known before the cluster is told about it.

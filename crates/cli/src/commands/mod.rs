@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod consume;
+pub(crate) mod doctor;
 pub(crate) mod format;
 pub(crate) mod group;
 pub(crate) mod log;
@@ -27,6 +28,7 @@ pub(crate) fn run(arguments: Arguments, loggers: Loggers) -> Outcome {
         Command::Start(start) => start::run(start, arguments.log.log_format, loggers),
         Command::Format(arguments) => format::run(arguments),
         Command::Storage(command) => storage::run(command),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Config(arguments) => config::run(arguments),
         Command::Produce(arguments) => produce::run(arguments),
