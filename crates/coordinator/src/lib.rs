@@ -18,6 +18,8 @@
 
 pub mod group;
 mod placement;
+#[cfg(test)]
+mod seeds;
 pub mod share_partition;
 pub mod share_state;
 mod timers;

@@ -133,7 +133,10 @@ impl TrackedPartition {
 
     /// Takes up what was persisted.
     pub(super) async fn load(self: Arc<Self>, broker: Arc<Broker>) {
+        let began = broker.host.now();
         let loaded = self.try_load(&broker).await;
+        let took = broker.host.now().since(began).as_micros();
+        broker.metrics.shares.partition_load_us.record(u64::try_from(took).unwrap_or(u64::MAX));
         if let Err(refusal) = loaded {
             tracing::debug!(
                 group = %self.key.group, partition = %self.partition, code = ?refusal.code,
@@ -237,8 +240,12 @@ impl TrackedPartition {
 
     /// The log begins later than was thought.
     pub(crate) fn log_start_moved(&self, log_start: i64) {
-        if let TrackedState::Active(share) = &mut *self.state.lock() {
-            share.log_start_moved(log_start);
+        let has_moved = match &mut *self.state.lock() {
+            TrackedState::Active(share) => share.log_start_moved(log_start),
+            TrackedState::Loading | TrackedState::Over(_) => false,
+        };
+        if has_moved {
+            self.progress.moved();
         }
     }
 

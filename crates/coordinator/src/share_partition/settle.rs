@@ -153,16 +153,17 @@ impl SharePartition {
         self.write(id, WriteKind::Fact, vec![(batch, None)])
     }
 
-    /// The log begins at `log_start` now: what was before is done with, or will be as soon as its holders are.
-    pub fn log_start_moved(&mut self, log_start: i64) {
+    /// The log begins at `log_start` now: what was before is done with, or will be as soon as its holders are. Says
+    /// whether there is something for those who wait for records.
+    pub fn log_start_moved(&mut self, log_start: i64) -> bool {
         if log_start <= self.start {
-            return;
+            return false;
         }
         if self.in_flight.is_empty() {
             self.start = log_start;
             self.end = log_start;
             self.delivery_complete_count = 0;
-            return;
+            return true;
         }
         let removed = self.terminal_before(log_start);
         if self.archive(self.start..=log_start - 1, RecordState::Available) > 0 {
@@ -171,6 +172,9 @@ impl SharePartition {
         self.start = log_start;
         self.delivery_complete_count -= removed;
         self.end = self.end.max(self.start);
+        // What follows may have been done with for long. With as much in flight as there may be, and nobody who holds
+        // anything, nothing else would ever move the beginning: Apache Kafka stands still there.
+        self.advance() || self.look_again
     }
 
     /// How many records from the beginning up to `before` are counted as done with.

@@ -15,8 +15,8 @@ use super::super::group::ConsumerGroup;
 use crate::group::fixture::{Caller, Fixture, client};
 use crate::group::state::Group;
 use crate::group::{Reply, Request};
+use crate::seeds::seeds;
 
-const SEEDS: u64 = 120;
 const STEPS: usize = 400;
 const NAMES: [&str; 4] = ["t0", "t1", "u0", "u1"];
 
@@ -365,7 +365,7 @@ impl Consumer {
 
 #[test]
 fn members_that_come_and_go_never_share_a_partition_and_in_the_end_have_all() {
-    for seed in 0..SEEDS {
+    for seed in seeds(120, 2_500) {
         let mut history = History::new(seed);
         for _ in 0..STEPS {
             history.step();
