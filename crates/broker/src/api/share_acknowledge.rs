@@ -17,6 +17,7 @@ use super::leader_hint;
 use super::share_fetch::FIRST_VERSION_WITH_RENEWAL;
 use crate::broker::Broker;
 use crate::call::Call;
+use crate::metrics::topics::TopicCounters;
 use crate::share::{Acknowledging, ConnectionKey, FINAL_EPOCH, SessionKey, TopicPartitionId};
 
 /// The longest member id: a UUID as people read it.
@@ -49,6 +50,7 @@ pub fn share_acknowledge(broker: &Arc<Broker>, call: Call, request: ShareAcknowl
         if request.share_session_epoch == FINAL_EPOCH {
             broker.share.end_session(&broker, &key);
         }
+        count_refused(&broker, &results);
         respond(&broker, &call, results, lock_ms)
     })
 }
@@ -144,6 +146,31 @@ pub(super) struct Said {
     pub renews: bool,
 }
 
+/// The topics of partitions, each once, as far as this broker has any of those partitions.
+pub(super) fn topic_counters(
+    broker: &Broker,
+    ids: impl Iterator<Item = TopicPartitionId>,
+) -> impl Iterator<Item = Arc<TopicCounters>> {
+    let mut topics: FastMap<Uuid, Arc<TopicCounters>> = FastMap::default();
+    for (topic, partition) in ids {
+        if !topics.contains_key(&topic)
+            && let Some(partition) = broker.partitions.get(topic, partition)
+        {
+            topics.insert(topic, partition.counters.clone());
+        }
+    }
+    topics.into_values()
+}
+
+/// Counts acknowledgements that were refused, by topic.
+pub(super) fn count_refused(broker: &Broker, results: &[(TopicPartitionId, Result<(), Refusal>)]) {
+    let refused = results.iter().filter(|(_, result)| result.is_err()).map(|(id, _)| *id);
+    for counters in topic_counters(broker, refused) {
+        broker.metrics.all_topics.failed_share_acknowledgement_requests.increment();
+        counters.failed_share_acknowledgement_requests.increment();
+    }
+}
+
 /// Puts acknowledgements before their share partitions, in their order.
 pub(super) fn acknowledge(
     broker: &Arc<Broker>,
@@ -151,12 +178,17 @@ pub(super) fn acknowledge(
     said: Vec<(TopicPartitionId, Vec<Acknowledgement>)>,
     how: Said,
 ) -> Vec<(TopicPartitionId, Acknowledging)> {
+    for counters in topic_counters(broker, said.iter().map(|(id, _)| *id)) {
+        broker.metrics.all_topics.total_share_acknowledgement_requests.increment();
+        counters.total_share_acknowledgement_requests.increment();
+    }
     let acknowledging = said.into_iter().map(|(id, batches)| {
         let (topic, partition) = id;
         let acknowledging = match check(broker, id, &batches, how) {
             Err(code) => Acknowledging::refused(Refusal::in_common_words(code)),
             Ok(()) if batches.is_empty() => Acknowledging::Over(Some(Ok(()))),
             Ok(()) => {
+                batches.iter().for_each(|batch| broker.metrics.shares.note(batch));
                 let partition = SharePartitionKey { group: key.group.clone(), topic, partition };
                 broker.share.acknowledge(broker, &partition, &key.member, &batches)
             }

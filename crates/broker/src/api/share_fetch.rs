@@ -21,7 +21,9 @@ use ottla_storage::{FirstBatch, Listener};
 use ottla_wire::messages::share_fetch_request::ShareFetchRequest;
 use ottla_wire::messages::share_fetch_response::ShareFetchResponse;
 
-use super::share_acknowledge::{Said, acknowledge, connection_of, session_key};
+use super::share_acknowledge::{
+    Said, acknowledge, connection_of, count_refused, session_key, topic_counters,
+};
 use crate::broker::Broker;
 use crate::call::Call;
 use crate::partition::Partition;
@@ -227,6 +229,10 @@ impl Fetching {
                 Err(code) => self.refused.push((id, Refusal::in_common_words(code))),
             }
         }
+        for counters in topic_counters(broker, self.targets.iter().map(|target| target.id)) {
+            broker.metrics.all_topics.total_share_fetch_requests.increment();
+            counters.total_share_fetch_requests.increment();
+        }
     }
 
     async fn run(mut self, broker: Arc<Broker>, call: Call) -> Response {
@@ -235,6 +241,11 @@ impl Fetching {
         let mut acknowledged = Vec::with_capacity(self.acknowledging.len());
         for (id, acknowledging) in std::mem::take(&mut self.acknowledging) {
             acknowledged.push((id, acknowledging.end().await));
+        }
+        count_refused(&broker, &acknowledged);
+        for counters in topic_counters(&broker, self.refused.iter().map(|(id, _)| *id)) {
+            broker.metrics.all_topics.failed_share_fetch_requests.increment();
+            counters.failed_share_fetch_requests.increment();
         }
         let response = self.answer(&broker, &call, acquired, acknowledged);
         if self.session_epoch == FINAL_EPOCH {

@@ -52,6 +52,11 @@ pub(super) fn render(page: &mut Page, measured: &Measured) {
     for (name, help, value) in counters {
         page.counter(&format!("{COORDINATOR}{name}"), help, value);
     }
+    for kind in [GroupKind::Consumer, GroupKind::Share, GroupKind::Streams] {
+        let name = format!("{COORDINATOR}{}_group_rebalance_count", kind.name());
+        let help = "How often groups of one kind began to rebalance.";
+        page.counter(&name, help, measured.rebalances_of(kind));
+    }
     why(page, measured);
 }
 
@@ -59,13 +64,13 @@ pub(super) fn render(page: &mut Page, measured: &Measured) {
 fn why(page: &mut Page, measured: &Measured) {
     let help = "Rebalances that have begun, by what set them off.";
     let mut family = page.family("ottla_group_rebalances_total", Kind::Counter, help);
-    for (trigger, rebalances) in &measured.rebalances {
-        family.sample(&[("trigger", trigger.name())], rebalances.begun);
+    for ((kind, trigger), rebalances) in &measured.rebalances {
+        family.sample(&[("protocol", kind.name()), ("trigger", trigger.name())], rebalances.begun);
     }
     let help = "How long rebalances took that have ended, by what set them off.";
     let mut family = page.family("ottla_group_rebalance_seconds_total", Kind::Counter, help);
-    for (trigger, rebalances) in &measured.rebalances {
+    for ((kind, trigger), rebalances) in &measured.rebalances {
         let seconds = std::time::Duration::from_millis(rebalances.duration_ms).as_secs_f64();
-        family.sample(&[("trigger", trigger.name())], seconds);
+        family.sample(&[("protocol", kind.name()), ("trigger", trigger.name())], seconds);
     }
 }

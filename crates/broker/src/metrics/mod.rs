@@ -6,6 +6,8 @@
 //! | `exposition` | the Prometheus text format |
 //! | `topics` | what came in and went out, per topic |
 //! | `transactions` | verification, and markers that wait |
+//! | `shares` | what members of share groups say of records |
+//! | `coordinators` | how many coordinators there are, and how long they take to load |
 //! | `requests` | requests and their times, per API |
 //! | `cleaner` | compaction |
 //! | `state` | what is read from state when somebody asks |
@@ -17,17 +19,20 @@
 //! but written straight from that state.
 
 mod cleaner;
+mod coordinators;
 pub mod exposition;
 mod groups;
 pub mod http;
 pub mod instrument;
 mod pages;
 pub mod requests;
+pub mod shares;
 pub mod state;
 pub mod topics;
 pub mod transactions;
 
 use requests::RequestMetrics;
+use shares::ShareMetrics;
 use topics::TopicCounters;
 use transactions::TransactionMetrics;
 
@@ -40,4 +45,6 @@ pub struct Metrics {
     pub requests: RequestMetrics,
     /// Transactions.
     pub transactions: TransactionMetrics,
+    /// Share groups.
+    pub shares: ShareMetrics,
 }

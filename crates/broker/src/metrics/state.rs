@@ -6,7 +6,7 @@ use std::time::Duration;
 use ottla_coordinator::group::Measured;
 
 use super::exposition::{Kind, Page};
-use super::{cleaner, groups, topics};
+use super::{cleaner, coordinators, groups, topics};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -18,6 +18,8 @@ pub fn render(broker: &Broker, measured: &Measured) -> String {
     topics::render(&mut page, &broker.metrics.all_topics, by_topic);
     broker.metrics.requests.render(&mut page);
     broker.metrics.transactions.render(&mut page);
+    broker.metrics.shares.render(&mut page);
+    coordinators::render(&mut page, &broker.coordinators);
     groups::render(&mut page, measured);
     let partitions = broker.partitions.all();
     replica_manager(&mut page, broker, &partitions);

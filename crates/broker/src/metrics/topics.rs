@@ -35,6 +35,14 @@ topic_counters! {
     failed_produce_requests = "failedproducerequests";
     /// `FailedFetchRequestsPerSec`
     failed_fetch_requests = "failedfetchrequests";
+    /// `TotalShareFetchRequestsPerSec`
+    total_share_fetch_requests = "totalsharefetchrequests";
+    /// `FailedShareFetchRequestsPerSec`
+    failed_share_fetch_requests = "failedsharefetchrequests";
+    /// `TotalShareAcknowledgementRequestsPerSec`
+    total_share_acknowledgement_requests = "totalshareacknowledgementrequests";
+    /// `FailedShareAcknowledgementRequestsPerSec`
+    failed_share_acknowledgement_requests = "failedshareacknowledgementrequests";
     /// `ProduceMessageConversionsPerSec`: batches that were compressed anew for their topic.
     produce_message_conversions = "producemessageconversions";
     /// `InvalidMagicNumberRecordsPerSec`

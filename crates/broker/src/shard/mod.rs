@@ -43,6 +43,7 @@ pub(crate) use groups::Groups;
 pub(crate) use internal_topics::{creatable as creatable_topic, ensure as ensure_internal_topic};
 pub(crate) use kind::{Kind, Line, MarkerKind};
 pub(crate) use markers::{Marked, Marker, append as append_marker};
+pub(crate) use seated::Standing;
 pub(crate) use shards::Shards;
 pub(crate) use share_states::ShareStates;
 pub(crate) use transactions::Transactions;

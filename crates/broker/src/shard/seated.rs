@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset};
@@ -44,6 +44,23 @@ pub(crate) struct Shard<K: Kind> {
     following: AtomicBool,
     /// Whether it was given up: a load that goes on is for nothing.
     left: AtomicBool,
+    /// Where it stands, for metrics: [`Standing`] as a number.
+    standing: AtomicU8,
+}
+
+/// Where a coordinator stands on its partition (`CoordinatorState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its log is being read.
+    Loading,
+    /// It decides.
+    Active,
+    /// Its log could not be read; it will be tried again.
+    Failed,
+}
+
+impl Standing {
+    const ALL: [Standing; 3] = [Standing::Loading, Standing::Active, Standing::Failed];
 }
 
 struct Entry<K: Kind> {
@@ -80,7 +97,17 @@ impl<K: Kind> Shard<K> {
             deadline: AtomicU64::new(NEVER),
             following: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::Loading as u8),
         }
+    }
+
+    /// Where it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::ALL[usize::from(self.standing.load(Ordering::Relaxed))]
+    }
+
+    pub(super) fn stands(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
     /// Whether it is still wanted.
@@ -291,6 +318,7 @@ impl<K: Kind> Shard<K> {
         let mut state = self.state.lock();
         if self.is_wanted() && matches!(*state, State::Loading) {
             *state = State::Taken(Box::new(Seat::take(loaded.machine, loaded.end, seed)));
+            self.stands(Standing::Active);
         }
         drop(state);
         // Looked up now: whatever changes from here on is told to a seat that is taken.

@@ -10,12 +10,13 @@ use ottla_base::{ErrorCode, LeaderEpoch, Moment};
 use ottla_coordinator::{World, partition_for};
 use ottla_metadata::Image;
 use ottla_storage::producer_state::ProducerOrigin;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::asked::Asked;
 use super::kind::{Kind, Reply, Request};
 use super::load::{self, LoadError};
-use super::seated::{Shard, plain};
+use super::seated::{Shard, Standing, plain};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -30,11 +31,39 @@ pub(crate) struct Shards<K: Kind> {
     /// Until when the task that looks after deadlines sleeps, in nanoseconds of the host's clock.
     sleeping_until: AtomicU64,
     earlier: Notify,
+    loads: Mutex<LoadTimes>,
+}
+
+/// How long loads took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LoadTimes {
+    count: u32,
+    total: Duration,
+    /// The longest of them.
+    pub(crate) max: Duration,
+}
+
+impl LoadTimes {
+    /// How long they took on average; nothing while there was none.
+    pub(crate) fn average(&self) -> Option<Duration> {
+        self.total.checked_div(self.count)
+    }
+
+    fn note(&mut self, took: Duration) {
+        self.count = self.count.saturating_add(1);
+        self.total = self.total.saturating_add(took);
+        self.max = self.max.max(took);
+    }
 }
 
 impl<K: Kind> Default for Shards<K> {
     fn default() -> Self {
-        Shards { by_index: ArcSwap::default(), sleeping_until: AtomicU64::new(0), earlier: Notify::new() }
+        Shards {
+            by_index: ArcSwap::default(),
+            sleeping_until: AtomicU64::new(0),
+            earlier: Notify::new(),
+            loads: Mutex::default(),
+        }
     }
 }
 
@@ -80,6 +109,16 @@ impl<K: Kind> Shards<K> {
     /// The log of partition `index`, if this broker coordinates on it.
     pub(crate) fn partition(&self, index: i32) -> Option<Arc<Partition>> {
         self.by_index.load().get(&index).map(|shard| shard.partition.clone())
+    }
+
+    /// How many coordinators stand so.
+    pub(crate) fn count(&self, standing: Standing) -> usize {
+        self.by_index.load().values().filter(|shard| shard.standing() == standing).count()
+    }
+
+    /// How long it took to load them, since the broker was started.
+    pub(crate) fn load_times(&self) -> LoadTimes {
+        *self.loads.lock()
     }
 
     /// Takes and leaves shards as the metadata says, and tells the others of the new world.
@@ -191,6 +230,7 @@ fn load_later<K: Kind>(broker: &Arc<Broker>, shard: Arc<Shard<K>>, delay: Durati
 /// Loads a shard and takes its seat. Says whether there is nothing left to do.
 async fn load_once<K: Kind>(broker: &Arc<Broker>, shard: &Arc<Shard<K>>) -> bool {
     let began = broker.host.now();
+    shard.stands(Standing::Loading);
     let loading = {
         let (broker, shard) = (broker.clone(), shard.clone());
         move || {
@@ -203,6 +243,7 @@ async fn load_once<K: Kind>(broker: &Arc<Broker>, shard: &Arc<Shard<K>>) -> bool
             let records = loaded.records;
             shard.take(broker, loaded);
             let took = broker.host.now().since(began);
+            K::shards(broker).loads.lock().note(took);
             if records > 0 {
                 tracing::info!(coordinator = K::NAME, partition = %shard.partition, records, ?took, "loaded");
             }
@@ -210,6 +251,7 @@ async fn load_once<K: Kind>(broker: &Arc<Broker>, shard: &Arc<Shard<K>>) -> bool
         }
         Err(LoadError::GivenUp) => true,
         Err(error) => {
+            shard.stands(Standing::Failed);
             tracing::error!(
                 coordinator = K::NAME, partition = %shard.partition, %error,
                 "the coordinator cannot be loaded; what it keeps is not available"

@@ -19,8 +19,8 @@ pub struct Measured {
     pub offsets: usize,
     /// What was done since the seat was taken.
     pub counts: Counts,
-    /// Rebalances since the seat was taken, by what set them off.
-    pub rebalances: BTreeMap<Trigger, Rebalances>,
+    /// Rebalances since the seat was taken, by kind of group and by what set them off.
+    pub rebalances: BTreeMap<(Kind, Trigger), Rebalances>,
 }
 
 impl Measured {
@@ -34,12 +34,23 @@ impl Measured {
         self.counts.offset_deletions += other.counts.offset_deletions;
         self.counts.offset_expirations += other.counts.offset_expirations;
         self.counts.completed_rebalances += other.counts.completed_rebalances;
-        for (trigger, rebalances) in other.rebalances {
-            let total = self.rebalances.entry(trigger).or_default();
+        for (place, rebalances) in other.rebalances {
+            let total = self.rebalances.entry(place).or_default();
             total.begun += rebalances.begun;
             total.ended += rebalances.ended;
             total.duration_ms += rebalances.duration_ms;
         }
+    }
+}
+
+impl Measured {
+    /// How often groups of a kind moved to another epoch because of what a member said or is to be told
+    /// (`ConsumerGroupRebalances` and its like): not because somebody went.
+    pub fn rebalances_of(&self, kind: Kind) -> u64 {
+        let gone = [Trigger::MemberLeft, Trigger::SessionExpired, Trigger::RevocationOverdue];
+        let of_kind =
+            self.rebalances.iter().filter(|((it, trigger), _)| *it == kind && !gone.contains(trigger));
+        of_kind.map(|(_, rebalances)| rebalances.begun).sum()
     }
 }
 

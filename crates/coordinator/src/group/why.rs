@@ -7,6 +7,7 @@ use ottla_base::{Moment, Str, Timestamp};
 use ottla_machine::{At, Ticket};
 
 use super::deciding::Deciding;
+use super::kind::Kind;
 use super::request::Reply;
 
 /// How many rebalances of a group are remembered.
@@ -72,6 +73,8 @@ pub struct Rebalance {
     pub end: Option<RebalanceEnd>,
     /// When it began, to measure by.
     since: Moment,
+    /// What the group was then.
+    kind: Kind,
 }
 
 /// How a rebalance ended.
@@ -92,7 +95,7 @@ pub(super) struct Why {
     /// Groups by when they were last written about.
     order: BTreeMap<u64, Str>,
     next: u64,
-    totals: BTreeMap<Trigger, Rebalances>,
+    totals: BTreeMap<(Kind, Trigger), Rebalances>,
 }
 
 /// Rebalances of all groups together.
@@ -141,8 +144,8 @@ impl Cause {
 
 impl Why {
     /// A rebalance begins. One that went on is over without an end: this one takes its place.
-    pub(super) fn begin(&mut self, group: &Str, cause: Cause, at: At) {
-        self.totals.entry(cause.trigger).or_default().begun += 1;
+    pub(super) fn begin(&mut self, kind: Kind, group: &Str, cause: Cause, at: At) {
+        self.totals.entry((kind, cause.trigger)).or_default().begun += 1;
         let rebalances = &mut self.known(group).rebalances;
         if rebalances.len() == MAX_REBALANCES {
             rebalances.pop_front();
@@ -154,6 +157,7 @@ impl Why {
             reason: bounded(&cause.reason),
             end: None,
             since: at.now,
+            kind,
         });
     }
 
@@ -163,14 +167,14 @@ impl Why {
         if let Some(last) = known.rebalances.back_mut().filter(|it| it.end.is_none()) {
             let duration_ms = at.now.since(last.since).as_millis() as u64;
             last.end = Some(RebalanceEnd { generation, members, duration_ms });
-            let total = self.totals.entry(last.trigger).or_default();
+            let total = self.totals.entry((last.kind, last.trigger)).or_default();
             total.ended += 1;
             total.duration_ms = total.duration_ms.saturating_add(duration_ms);
         }
     }
 
-    /// Rebalances since the seat was taken, by what set them off.
-    pub(super) fn totals(&self) -> &BTreeMap<Trigger, Rebalances> {
+    /// Rebalances since the seat was taken, by kind of group and by what set them off.
+    pub(super) fn totals(&self) -> &BTreeMap<(Kind, Trigger), Rebalances> {
         &self.totals
     }
 

@@ -8,6 +8,7 @@ use ottla_wire::messages::join_group_response::{JoinGroupResponse, JoinGroupResp
 use ottla_wire::messages::sync_group_response::SyncGroupResponse;
 
 use super::super::deciding::Deciding;
+use super::super::kind::Kind;
 use super::super::request::Reply;
 use super::super::soft::Timer;
 use super::super::state::Group;
@@ -143,7 +144,7 @@ pub(super) fn prepare(deciding: &mut Deciding<'_>, group: &mut LiveGroup, cause:
     let is_initial = group.is_in(State::Empty);
     group.move_to(State::PreparingRebalance, deciding.at.wall_clock);
     group.new_member_added = false;
-    deciding.soft.why.begin(&group.id, cause, deciding.at);
+    deciding.soft.why.begin(Kind::Classic, &group.id, cause, deciding.at);
     if is_initial {
         let delay_ms = deciding.settings().groups.group_initial_rebalance_delay_ms.max(0);
         let longest = i32::try_from(group.rebalance_timeout_ms()).unwrap_or(i32::MAX);

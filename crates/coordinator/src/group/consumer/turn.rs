@@ -19,6 +19,7 @@ use super::soft::{Due, MemberName};
 use super::target::Target;
 use crate::group::GroupRecord;
 use crate::group::deciding::Deciding;
+use crate::group::kind::Kind;
 use crate::group::modern::MemberState;
 use crate::group::soft::Timer;
 use crate::group::why::{Cause, Trigger};
@@ -186,7 +187,7 @@ impl<'d, 'a> Turn<'d, 'a> {
     /// Notes why the group goes on to an epoch.
     pub(super) fn note_begin(&mut self, trigger: Trigger, member: &Str, epoch: i32) {
         let cause = Cause::new(trigger, member, format!("Bumped group epoch to {epoch}."));
-        self.deciding.soft.why.begin(self.group.id(), cause, self.deciding.at);
+        self.deciding.soft.why.begin(Kind::Consumer, self.group.id(), cause, self.deciding.at);
     }
 
     /// Notes that a rebalance is over if `updated` was the last member that had something left to do.

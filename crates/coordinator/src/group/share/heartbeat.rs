@@ -14,11 +14,13 @@ use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatRes
 use ottla_wire::messages::share_group_heartbeat_response::{Assignment, TopicPartitions};
 
 use super::super::deciding::Deciding;
+use super::super::kind::Kind;
 use super::super::modern::subscriptions::{SubscriptionCounts, SubscriptionKind};
 use super::super::modern::topics::topic_ids;
 use super::super::modern::{Assigned, MemberState};
 use super::super::request::Reply;
 use super::super::soft::Timer;
+use super::super::why::{Cause, Trigger};
 use super::super::{Client, GroupRecord};
 use super::assignor::{Assignee, assign};
 use super::{Due, ShareGroup, ShareMember, error_fields, existing, find, records, sharing, unseen};
@@ -58,6 +60,8 @@ struct Beat<'a> {
     member: ShareMember,
     /// The group's epoch as it will be.
     epoch: i32,
+    /// What moves the group to another epoch, if anything does.
+    trigger: Option<Trigger>,
     records: Vec<GroupRecord>,
 }
 
@@ -81,7 +85,7 @@ pub(in crate::group) fn fire(deciding: &mut Deciding<'_>, due: Due) {
     if let Ok(Some(group)) = find(deciding, &id)
         && group.members.contains_key(&member)
     {
-        remove(deciding, &id, group, &member);
+        remove(deciding, &id, group, &member, Trigger::SessionExpired);
     }
 }
 
@@ -123,7 +127,7 @@ fn leave(
     if !group.members.contains_key(&request.member_id) {
         return Err(unknown_member(&request.member_id, &request.group_id));
     }
-    remove(deciding, &request.group_id, group, &request.member_id);
+    remove(deciding, &request.group_id, group, &request.member_id, Trigger::MemberLeft);
     Ok(ShareGroupHeartbeatResponse {
         member_id: Some(request.member_id.clone()),
         member_epoch: request.member_epoch,
@@ -132,7 +136,7 @@ fn leave(
 }
 
 /// Removes a member; what it shared in goes to others with the next heartbeat of one of them.
-fn remove(deciding: &mut Deciding<'_>, id: &Str, group: &ShareGroup, member: &Str) {
+fn remove(deciding: &mut Deciding<'_>, id: &Str, group: &ShareGroup, member: &Str, trigger: Trigger) {
     let Some(image) = deciding.soft.world.as_ref().map(|world| world.image.clone()) else { return };
     let mut subscriptions = group.subscriptions.clone();
     if let Some(member) = group.members.get(member) {
@@ -140,11 +144,17 @@ fn remove(deciding: &mut Deciding<'_>, id: &Str, group: &ShareGroup, member: &St
     }
     let hash = deciding.soft.metadata.group_hash(subscriptions.topics(), &image);
     let epoch = group.epoch.wrapping_add(1);
+    let reason = match trigger {
+        Trigger::MemberLeft => "the member left the share group",
+        _ => "the member session expired",
+    };
+    deciding.soft.why.begin(Kind::Share, id, Cause::new(trigger, member, reason.to_owned()), deciding.at);
     deciding.write_all(records::member_gone(id, member).into());
     deciding.write(records::epoch(id, epoch, hash));
     if group.members.len() == 1 {
         // Nobody is left to be given anything: the target is that of the new epoch, and delays no other.
         deciding.write(records::target_metadata(id, epoch, Timestamp(0)));
+        deciding.soft.why.end(id, epoch, 0, deciding.at);
     }
     let session = Timer::Share(Due::Session { group: id.clone(), member: member.clone() });
     deciding.soft.timers.cancel(&session);
@@ -165,6 +175,7 @@ fn stay(deciding: &mut Deciding<'_>, asked: &ShareHeartbeat) -> Result<ShareGrou
     let bumped = beat.epoch != group.epoch;
     let (target_epoch, target) = beat.target(deciding, &ground, kind);
     beat.reconcile(target_epoch, &target, bumped, &ground.image);
+    beat.note_why(deciding);
     let Beat { before, member, epoch, records, member_id, .. } = beat;
 
     deciding.write_all(records);
@@ -224,7 +235,8 @@ impl<'a> Beat<'a> {
         }
         member.client_id = asked.client.id.clone();
         member.client_host = asked.client.host.clone();
-        Ok(Beat { id, member_id, group, before, member, epoch: group.epoch, records: Vec::new() })
+        let (epoch, trigger, records) = (group.epoch, None, Vec::new());
+        Ok(Beat { id, member_id, group, before, member, epoch, trigger, records })
     }
 
     /// Moves the group to its next epoch if the member, the topics, or what can be shared in has changed.
@@ -247,6 +259,11 @@ impl<'a> Beat<'a> {
         if changed || hash != group.metadata_hash {
             self.epoch = group.epoch.wrapping_add(1);
             self.records.push(records::epoch(self.id, self.epoch, hash));
+            self.trigger = Some(match self.member.topics != self.before.topics {
+                true if group.members.contains_key(self.member_id) => Trigger::MemberChanged,
+                true => Trigger::MemberJoined,
+                false => Trigger::TopicsChanged,
+            });
         }
         watch.looked(self.id, self.epoch, now);
         let newcomers = usize::from(!group.members.contains_key(self.member_id));
@@ -317,6 +334,29 @@ impl<'a> Beat<'a> {
         member.assigned.retain(|topic, _| wanted.contains(topic));
         if *member != before {
             self.records.push(records::current(self.id, self.member_id, member));
+        }
+    }
+}
+
+impl Beat<'_> {
+    /// Notes what moves the group to another epoch, and that this is over once everybody knows that epoch.
+    fn note_why(&self, deciding: &mut Deciding<'_>) {
+        if let Some(trigger) = self.trigger {
+            let reason = match trigger {
+                Trigger::MemberJoined => "a member joins the share group",
+                Trigger::MemberChanged => "a member wants other topics",
+                _ => "topics have changed, or which of their partitions can be shared",
+            };
+            let cause = Cause::new(trigger, self.member_id, reason.to_owned());
+            deciding.soft.why.begin(Kind::Share, self.id, cause, deciding.at);
+        }
+        if self.member.epoch == self.epoch && self.before.epoch != self.epoch {
+            let mut others = self.group.members.iter().filter(|(id, _)| *id != self.member_id);
+            if others.all(|(_, other)| other.epoch == self.epoch) {
+                let newcomers = usize::from(!self.group.members.contains_key(self.member_id));
+                let members = self.group.members.len() + newcomers;
+                deciding.soft.why.end(self.id, self.epoch, members, deciding.at);
+            }
         }
     }
 }

@@ -657,3 +657,37 @@ fn records_of_another_kind_of_group_do_not_count() {
     other.load(compacted.into_values());
     assert_eq!(format!("{:?}", other.state().groups), format!("{:?}", fixture.state().groups));
 }
+
+#[test]
+fn why_a_group_rebalanced_is_told() {
+    let mut fixture = Fixture::new();
+    fixture.topic("t", 2);
+    let (first, _) = stand(&mut fixture, beat("m1", 0, Some(&["t"])));
+    keep_all(&mut fixture);
+    fixture.seconds(2);
+    let (second, _) = stand(&mut fixture, beat("m1", first, None));
+    fixture.seconds(2);
+    let (third, _) = stand(&mut fixture, beat("m2", 0, Some(&["t"])));
+    // It has not heard of the second member yet.
+    let why = |fixture: &mut Fixture| match fixture.ask(Request::Explain("g".into())) {
+        Reply::Explain(told) => told
+            .into_iter()
+            .map(|it| {
+                (it.trigger.name(), it.member.to_string(), it.end.map(|end| (end.generation, end.members)))
+            })
+            .collect::<Vec<_>>(),
+        other => panic!("not why: {other:?}"),
+    };
+    let joined = |member: &str, end| ("member-joined", member.to_owned(), end);
+    let shared = ("topics-changed", "m1".to_owned(), Some((second, 1)));
+    assert_eq!(why(&mut fixture), [joined("m1", Some((first, 1))), shared, joined("m2", None)]);
+
+    stand(&mut fixture, beat("m1", second, None));
+    assert_eq!(why(&mut fixture).last(), Some(&joined("m2", Some((third, 2)))));
+
+    heartbeat(&mut fixture, beat("m2", -1, None));
+    assert_eq!(why(&mut fixture).last(), Some(&("member-left", "m2".to_owned(), None)));
+    fixture.seconds(46);
+    let expired = ("session-expired", "m1".to_owned(), Some((third + 2, 0)));
+    assert_eq!(why(&mut fixture).last(), Some(&expired));
+}

@@ -227,7 +227,7 @@ fn has_room(
 fn conclude(deciding: &mut Deciding<'_>, outcome: Outcome) -> StreamsHeartbeatAnswer {
     let Outcome { answer, records, id, member_id, replaced, reconciled, cause, stable_epoch } = outcome;
     if let Some(cause) = cause {
-        deciding.soft.why.begin(&id, cause, deciding.at);
+        deciding.soft.why.begin(Kind::Streams, &id, cause, deciding.at);
     }
     if let Some((epoch, members)) = stable_epoch {
         deciding.soft.why.end(&id, epoch, members, deciding.at);

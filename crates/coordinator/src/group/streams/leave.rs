@@ -12,6 +12,7 @@ use super::request::LEAVES_FOR_A_WHILE;
 use super::state::{self, StreamsGroup};
 use super::tasks::HeldTasks;
 use crate::group::deciding::Deciding;
+use crate::group::kind::Kind;
 use crate::group::state::Group;
 use crate::group::why::{Cause, Trigger};
 
@@ -56,7 +57,7 @@ pub(super) fn remove(
         _ => "the member did not give up its tasks within its rebalance timeout",
     };
     let cause = Cause::new(trigger, member_id, reason.to_owned());
-    deciding.soft.why.begin(id, cause, deciding.at);
+    deciding.soft.why.begin(Kind::Streams, id, cause, deciding.at);
     let epoch = group.epoch + 1;
     let (hash, validated) = (group.metadata_hash, group.validated_topology_epoch);
     for record in member::tombstones(id, member_id) {

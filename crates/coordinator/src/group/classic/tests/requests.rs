@@ -52,7 +52,7 @@ fn groups_are_listed_by_state_and_kind() {
     let Measured { groups, offsets, counts, rebalances } = measured;
     assert_eq!((groups[&(Kind::Classic, "Stable")], groups[&(Kind::Classic, "Empty")]), (1, 1));
     assert_eq!((offsets, counts.offset_commits, counts.completed_rebalances), (1, 1, 1));
-    let joined = rebalances[&Trigger::MemberJoined];
+    let joined = rebalances[&(Kind::Classic, Trigger::MemberJoined)];
     assert_eq!((joined.begun, joined.ended, joined.duration_ms), (1, 1, 10_000));
 }
 
