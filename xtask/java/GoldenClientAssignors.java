@@ -47,7 +47,7 @@ public class GoldenClientAssignors {
     private void run(int seed) {
         String[] names = {"range", "roundrobin", "sticky", "cooperative-sticky"};
         String name = names[seed % names.length];
-        boolean withRacks = name.equals("range") && random.nextBoolean();
+        boolean withRacks = !name.equals("roundrobin") && random.nextBoolean();
         Map<String, List<PartitionInfo>> topics = new TreeMap<>();
         for (int i = 0, count = 1 + random.nextInt(4); i < count; i++) {
             topics.put("t" + i, partitions("t" + i, random.nextInt(9), withRacks));

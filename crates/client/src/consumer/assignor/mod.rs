@@ -6,7 +6,9 @@
 //! | `range` | neighbouring partitions of each topic, the same numbers of every topic to the same member |
 //! | `round_robin` | all partitions in turn |
 //! | `sticky` | as even as can be, moving as little as can be; eager and cooperative |
+//! | `racks` | partitions come to members in the rack of a replica, as far as `sticky` can stay even |
 
+mod racks;
 mod range;
 mod round_robin;
 mod sticky;

@@ -2,12 +2,14 @@
 //!
 //! Who had a partition in the newest generation keeps it; of two that claim the same generation, neither does. Then
 //! partitions without an owner go to whoever has least, and moves follow until no two members that want the same
-//! topic differ by more than one.
+//! topic differ by more than one. Where racks matter, partitions are given to members in the rack of a replica as far
+//! as all stay as even as they were, even if others had them before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_base::Str;
 
+use super::racks::Racks;
 use super::{Assignment, Members, Topics, empty};
 use crate::cluster::TopicPartition;
 
@@ -20,24 +22,30 @@ pub(super) fn assign(topics: &Topics, members: &Members) -> Assignment {
         }
     }
     let mut sharing = Sharing { wanting, owned: BTreeMap::new(), owner: BTreeMap::new(), previous };
+    let racks = Racks::new(topics, members);
     members.keys().for_each(|id| drop(sharing.owned.insert(id.clone(), BTreeSet::new())));
     for (partition, owner) in sharing.previous.clone() {
         sharing.give(partition, owner);
     }
     sharing.trim_to_quota(topics, members);
     let mut free: Vec<TopicPartition> = Vec::new();
-    for (topic, racks) in topics {
-        let all = (0..racks.len()).map(|index| TopicPartition::new(topic.clone(), index as i32));
+    for (topic, partitions) in topics {
+        let all = (0..partitions.len()).map(|index| TopicPartition::new(topic.clone(), index as i32));
         free.extend(all.filter(|it| !sharing.owner.contains_key(it)));
     }
     // Those that fewest can have choose first.
     free.sort_by_key(|it| sharing.wanting.get(&it.topic).map_or(0, Vec::len));
     for partition in free {
-        if let Some(least) = sharing.least_loaded(&partition.topic) {
+        if let Some(least) = sharing.least_loaded(&partition, &racks) {
             sharing.give(partition, least);
         }
     }
-    sharing.balance();
+    sharing.balance(&racks);
+    // Who has swapped places with another may now have too much of something else. Every round leaves the loads more
+    // even, or as even with more partitions in the right rack.
+    while racks.improve(&mut sharing) {
+        sharing.balance(&racks);
+    }
     let mut assignment = empty(members);
     for (id, partitions) in sharing.owned {
         assignment.insert(id, partitions.into_iter().collect());
@@ -85,7 +93,8 @@ fn previous_owners(topics: &Topics, members: &Members) -> BTreeMap<TopicPartitio
     owners
 }
 
-struct Sharing<'a> {
+/// Who has what while it is shared out.
+pub(super) struct Sharing<'a> {
     wanting: BTreeMap<&'a Str, Vec<&'a Str>>,
     owned: BTreeMap<Str, BTreeSet<TopicPartition>>,
     owner: BTreeMap<TopicPartition, Str>,
@@ -93,7 +102,8 @@ struct Sharing<'a> {
 }
 
 impl Sharing<'_> {
-    fn give(&mut self, partition: TopicPartition, to: Str) {
+    /// Takes a partition from whoever has it and gives it to another.
+    pub(super) fn give(&mut self, partition: TopicPartition, to: Str) {
         if let Some(from) = self.owner.insert(partition.clone(), to.clone())
             && let Some(owned) = self.owned.get_mut(&from)
         {
@@ -102,13 +112,46 @@ impl Sharing<'_> {
         self.owned.entry(to).or_default().insert(partition);
     }
 
-    fn load(&self, id: &str) -> usize {
+    /// How much a member has.
+    pub(super) fn load(&self, id: &str) -> usize {
         self.owned.get(id).map_or(0, BTreeSet::len)
     }
 
-    fn least_loaded(&self, topic: &Str) -> Option<Str> {
-        let wanting = self.wanting.get(topic)?.iter();
-        wanting.min_by_key(|id| (self.load(id), (**id).clone())).map(|id| (*id).clone())
+    /// What a member has.
+    pub(super) fn owned(&self, id: &str) -> impl Iterator<Item = &TopicPartition> {
+        self.owned.get(id).into_iter().flatten()
+    }
+
+    /// Whether a member has a partition.
+    pub(super) fn has(&self, id: &Str, partition: &TopicPartition) -> bool {
+        self.owner.get(partition) == Some(id)
+    }
+
+    /// Whether a member had a partition before.
+    pub(super) fn had(&self, id: &Str, partition: &TopicPartition) -> bool {
+        self.previous.get(partition) == Some(id)
+    }
+
+    /// Every partition that somebody has, with who.
+    pub(super) fn owners(&self) -> BTreeMap<TopicPartition, Str> {
+        self.owner.clone()
+    }
+
+    /// Who wants a topic.
+    pub(super) fn wanting(&self, topic: &Str) -> Vec<Str> {
+        self.wanting.get(topic).into_iter().flatten().map(|id| (*id).clone()).collect()
+    }
+
+    /// Whether a member wants a topic.
+    pub(super) fn wants(&self, id: &Str, topic: &Str) -> bool {
+        self.wanting.get(topic).is_some_and(|ids| ids.binary_search(&id).is_ok())
+    }
+
+    /// Of those who want a partition, who has least; among equals, one in its rack.
+    fn least_loaded(&self, partition: &TopicPartition, racks: &Racks<'_>) -> Option<Str> {
+        let wanting = self.wanting.get(&partition.topic)?.iter();
+        let least = wanting.min_by_key(|id| (self.load(id), racks.mismatch(id, partition), (**id).clone()));
+        least.map(|id| (*id).clone())
     }
 
     /// Where all want the same, nobody keeps more than its share: so many members may have one more than the others.
@@ -140,7 +183,7 @@ impl Sharing<'_> {
 
     /// Moves single partitions from who has more to who has less, until no move helps. Every move makes the sum of
     /// the squares of the loads smaller, so it ends.
-    fn balance(&mut self) {
+    fn balance(&mut self, racks: &Racks<'_>) {
         let mut moved = true;
         while moved {
             moved = false;
@@ -148,7 +191,7 @@ impl Sharing<'_> {
                 let load = self.load(&owner);
                 let before = self.previous.get(&partition).filter(|it| **it != owner).cloned();
                 let before = before.filter(|it| load > self.load(it) + 1);
-                let least = self.least_loaded(&partition.topic).filter(|it| load > self.load(it) + 1);
+                let least = self.least_loaded(&partition, racks).filter(|it| load > self.load(it) + 1);
                 if let Some(to) = before.or(least) {
                     self.give(partition, to);
                     moved = true;
