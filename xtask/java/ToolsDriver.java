@@ -13,10 +13,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
+import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 
@@ -26,6 +29,7 @@ import java.util.function.Consumer;
  *
  * <p>The script is a file with one JSON object a line: {@code name} (of the section to print), {@code tool},
  * {@code arguments}, {@code input}, {@code until} (repeat until the output contains this) and {@code limit_ms}.
+ * A tool that is not known by name is a class. Programs that go on are {@link Programs}.
  */
 public final class ToolsDriver {
     private static final Map<String, String> TOOLS = Map.ofEntries(
@@ -50,6 +54,7 @@ public final class ToolsDriver {
         Map.entry("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
         Map.entry("kafka-share-groups", "org.apache.kafka.tools.consumer.group.ShareGroupCommand"),
         Map.entry("kafka-console-share-consumer", "org.apache.kafka.tools.consumer.ConsoleShareConsumer"),
+        Map.entry("kafka-streams-application-reset", "org.apache.kafka.tools.StreamsResetter"),
         Map.entry("kafka-storage", "kafka.tools.StorageTool"));
 
     /** Where the running tool's output goes; late threads of an earlier tool keep writing to their own. */
@@ -72,6 +77,62 @@ public final class ToolsDriver {
 
     private record Result(String exit, List<String> lines) { }
 
+    /**
+     * Programs in processes of their own, while tools look at what they do: {@code start NAME SERVER CLASS ARGUMENT…}
+     * (see {@link Launcher}), {@code saw NAME TEXT} waits until its output has that text, {@code stop NAME} ends it as
+     * {@code kill} does and {@code kill NAME} as {@code kill -9}, {@code ended NAME} waits until it ended by itself.
+     * Its output stays in the working folder.
+     */
+    private static final class Programs {
+        static final Set<String> COMMANDS = Set.of("start", "saw", "stop", "kill", "ended");
+
+        private final Map<String, Process> running = new HashMap<>();
+
+        Result command(String command, List<String> given, long limit) throws Exception {
+            String name = given.get(0);
+            Path said = Path.of(name + ".out");
+            if (command.equals("start")) {
+                List<String> line = new ArrayList<>(List.of(
+                    Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx192m",
+                    "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=OFF",
+                    "-Djava.io.tmpdir=" + Path.of("").toAbsolutePath(),
+                    "-cp", System.getProperty("java.class.path"), "Launcher"));
+                line.addAll(given.subList(1, given.size()));
+                running.put(name, new ProcessBuilder(line)
+                    .redirectOutput(said.toFile()).redirectError(Path.of(name + ".err").toFile()).start());
+                return new Result("started", List.of());
+            }
+            if (command.equals("saw")) {
+                long end = System.currentTimeMillis() + limit;
+                while (!Files.readString(said).contains(given.get(1))) {
+                    if (System.currentTimeMillis() > end) {
+                        return new Result("not seen within " + limit + " ms", List.of());
+                    }
+                    Thread.sleep(10);
+                }
+                return new Result("seen", List.of());
+            }
+            Process process = running.remove(name);
+            switch (command) {
+                // Not the process's own method, which closes its standard input too.
+                case "stop" -> process.toHandle().destroy();
+                case "kill" -> process.destroyForcibly();
+                default -> { }
+            }
+            if (!process.waitFor(limit, TimeUnit.MILLISECONDS)) {
+                process.destroyForcibly();
+                return new Result("did not end within " + limit + " ms", List.of());
+            }
+            return new Result("exit " + process.exitValue(), List.of());
+        }
+
+        void endAll() {
+            running.values().forEach(Process::destroyForcibly);
+        }
+    }
+
+    private static final Programs PROGRAMS = new Programs();
+
     public static void main(String[] arguments) throws Exception {
         PrintStream real = System.out;
         PrintStream times = System.err;
@@ -90,7 +151,10 @@ public final class ToolsDriver {
             long end = begin + limit;
             Result result;
             while (true) {
-                result = run(step.get("tool").asText(), given, input, limit);
+                String tool = step.get("tool").asText();
+                result = Programs.COMMANDS.contains(tool)
+                    ? PROGRAMS.command(tool, given, limit)
+                    : run(tool, given, input, limit);
                 boolean reached = until.isEmpty() || String.join("\n", result.lines).contains(until);
                 if (reached || System.currentTimeMillis() > end) {
                     break;
@@ -103,6 +167,7 @@ public final class ToolsDriver {
             real.flush();
             times.println((System.currentTimeMillis() - begin) + " ms: " + step.get("name").asText());
         }
+        PROGRAMS.endAll();
         // Threads that a tool left behind must not keep this one alive.
         Runtime.getRuntime().halt(0);
     }
@@ -164,7 +229,7 @@ public final class ToolsDriver {
         AtomicReference<String> exit = new AtomicReference<>("exit 0");
         Thread thread = new Thread(() -> {
             try {
-                Class<?> type = Class.forName(TOOLS.get(tool));
+                Class<?> type = Class.forName(TOOLS.getOrDefault(tool, tool));
                 type.getMethod("main", String[].class).invoke(null, (Object) arguments.toArray(new String[0]));
             } catch (InvocationTargetException wrapped) {
                 exit.set(ending(wrapped.getCause()));

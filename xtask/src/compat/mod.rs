@@ -17,9 +17,11 @@ mod mask;
 pub mod node;
 pub mod reference;
 mod roundtrip;
+mod streams;
 mod takeover;
 mod tools;
 mod transcript;
+mod verifiable;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -155,6 +157,24 @@ const SCENARIOS: &[Scenario] = &[
         about: "share consumers of the Java client, and the admin client on their groups",
         ci: false,
         kind: Kind::Beside(java::share_client),
+    },
+    Scenario {
+        name: "java-verifiable",
+        about: "the programs of Apache Kafka's system tests, killed in the middle",
+        ci: false,
+        kind: Kind::Beside(verifiable::run),
+    },
+    Scenario {
+        name: "streams-demos",
+        about: "the examples of Kafka Streams, and the tools on their groups",
+        ci: false,
+        kind: Kind::Beside(streams::demos),
+    },
+    Scenario {
+        name: "streams-job",
+        about: "a stateful exactly-once job of Kafka Streams, killed in the middle, by either protocol",
+        ci: false,
+        kind: Kind::Beside(streams::jobs),
     },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
     Scenario {

@@ -87,6 +87,8 @@ impl<'a> Node<'a> {
              log.retention.ms=-1\n\
              offsets.topic.replication.factor=1\n\
              group.initial.rebalance.delay.ms=300\n\
+             group.consumer.min.session.timeout.ms=5000\ngroup.streams.min.session.timeout.ms=3000\ngroup.streams.session.timeout.ms=6000\n\
+             group.streams.min.heartbeat.interval.ms=500\ngroup.streams.heartbeat.interval.ms=1000\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n",
             listed.join(",")

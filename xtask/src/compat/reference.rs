@@ -38,6 +38,8 @@ pub enum ClassPath {
     Kafka40,
     /// The broker and the Java client of 3.9.
     Kafka39,
+    /// The tools with Kafka Streams and its examples, [`KAFKA_TOOLS`].
+    Streams,
 }
 
 impl ClassPath {
@@ -47,6 +49,7 @@ impl ClassPath {
             Self::Tools => "tools",
             Self::Kafka40 => "kafka-4.0",
             Self::Kafka39 => "kafka-3.9",
+            Self::Streams => "streams",
         }
     }
 
@@ -73,6 +76,12 @@ impl ClassPath {
                 "org.apache.kafka:kafka_2.13:3.9.1".to_owned(),
                 "org.slf4j:slf4j-reload4j:1.7.36".to_owned(),
             ],
+            Self::Streams => {
+                let mut artifacts = Self::Tools.artifacts();
+                artifacts.push(format!("org.apache.kafka:kafka-streams:{KAFKA_TOOLS}"));
+                artifacts.push(format!("org.apache.kafka:kafka-streams-examples:{KAFKA_TOOLS}"));
+                artifacts
+            }
         }
     }
 
@@ -146,29 +155,42 @@ impl Reference {
 
     /// A `java` command with these jars, this heap and these flags, quick to start; the class follows.
     pub fn java(&self, class_path: ClassPath, heap: &str, flags: &[&str]) -> Command {
-        self.java_with(class_path, heap, flags, None)
+        self.java_with(class_path, heap, flags, &[])
     }
 
-    fn java_with(
-        &self,
-        class_path: ClassPath,
-        heap: &str,
-        flags: &[&str],
-        classes: Option<&Path>,
-    ) -> Command {
+    fn java_with(&self, class_path: ClassPath, heap: &str, flags: &[&str], programs: &[PathBuf]) -> Command {
         let jars = self.folder.join(class_path.name()).join("jars").join("*");
-        let mut path = jars.display().to_string();
-        if let Some(classes) = classes {
-            path = format!("{}:{path}", classes.display());
-        }
+        let folders: Vec<_> = programs.iter().chain([&jars]).map(|it| it.display().to_string()).collect();
         let mut command = Command::new("java");
         command.arg(format!("-Xmx{heap}")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]).args(flags);
-        command.args(["-cp", &path]);
+        command.args(["-cp", &folders.join(":")]);
         command
     }
 
     /// A `java` command for one of the programs in `xtask/java`, compiled when it changed.
     pub fn program(&self, class_path: ClassPath, name: &str, flags: &[&str]) -> Outcome<Command> {
+        self.program_among(class_path, name, &[], flags)
+    }
+
+    /// The same with others of these programs at hand.
+    pub fn program_among(
+        &self,
+        class_path: ClassPath,
+        name: &str,
+        others: &[&str],
+        flags: &[&str],
+    ) -> Outcome<Command> {
+        let mut folders = vec![self.classes(class_path, name)?];
+        for other in others {
+            folders.push(self.classes(class_path, other)?);
+        }
+        let mut command = self.java_with(class_path, "512m", flags, &folders);
+        command.arg(name);
+        Ok(command)
+    }
+
+    /// The folder with the classes of one of the programs in `xtask/java`.
+    fn classes(&self, class_path: ClassPath, name: &str) -> Outcome<PathBuf> {
         let source = root().join("xtask/java").join(format!("{name}.java"));
         let text = std::fs::read_to_string(&source)?;
         let folder = self.folder.join("programs").join(class_path.name()).join(name);
@@ -180,9 +202,7 @@ impl Reference {
             capture(&mut compiler, b"", COMPILE_LIMIT)?.success("javac")?;
             Ok(())
         })?;
-        let mut command = self.java_with(class_path, "512m", flags, Some(&folder.join("classes")));
-        command.arg(name);
-        Ok(command)
+        Ok(folder.join("classes"))
     }
 
     /// A Python with these packages.

@@ -1,6 +1,7 @@
 //! Apache Kafka's command-line tools, as `tools.script` calls them.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -62,22 +63,48 @@ fn log_dirs_in_order(line: String) -> String {
 
 /// Runs a script of tools against `node`, with `folder` for the files that it names.
 pub fn play(script: &str, reference: &Reference, node: &Node<'_>, folder: &Path) -> Outcome<Transcript> {
-    let steps = read(script, &|text| place(text, node, folder))?;
+    let steps = steps(script, node, folder)?;
+    Ok(Transcript::parse(&mask(&drive(reference, ClassPath::Tools, &steps, folder)?, node)))
+}
+
+/// The same with programs of `xtask/java` that go on while tools look at what they do, or are tools themselves.
+pub fn play_with(
+    programs: &[&str],
+    class_path: ClassPath,
+    script: &str,
+    stage: &Stage<'_>,
+) -> Outcome<Transcript> {
+    let steps = steps(script, stage.node, &stage.folder)?;
+    let mut driver = stage.setting.reference.program_among(
+        class_path,
+        "ToolsDriver",
+        programs,
+        &["-Dlog4j2.level=OFF"],
+    )?;
+    let said = drive_with(driver.current_dir(&stage.folder), &steps, &stage.folder)?;
+    Ok(Transcript::parse(&mask(&said, stage.node)))
+}
+
+/// Writes the files of a script and returns its steps as the driver takes them.
+fn steps(script: &str, node: &Node<'_>, folder: &Path) -> Outcome<String> {
     let mut text = String::new();
-    for step in steps {
+    for step in read(script, &|text| place(text, node, folder))? {
         match step {
             Step::File { name, content } => std::fs::write(folder.join(name), content)?,
             Step::Tool(value) => text += &format!("{value}\n"),
         }
     }
-    Ok(Transcript::parse(&mask(&drive(reference, ClassPath::Tools, &text, folder)?, node)))
+    Ok(text)
 }
 
 /// Runs steps, one JSON object a line, in one virtual machine.
 pub fn drive(reference: &Reference, class_path: ClassPath, steps: &str, folder: &Path) -> Outcome<String> {
+    drive_with(&mut reference.program(class_path, "ToolsDriver", &["-Dlog4j2.level=OFF"])?, steps, folder)
+}
+
+fn drive_with(driver: &mut Command, steps: &str, folder: &Path) -> Outcome<String> {
     let file = folder.join("steps.json");
     std::fs::write(&file, steps)?;
-    let mut driver = reference.program(class_path, "ToolsDriver", &["-Dlog4j2.level=OFF"])?;
     let captured = capture(driver.arg(&file), b"", LIMIT)?;
     std::fs::write(folder.join("times.txt"), &captured.stderr)?;
     captured.success("ToolsDriver")
@@ -127,14 +154,19 @@ enum Step {
 
 /// Reads a script: a line is a tool and its arguments, quoted as in a shell. Before it may come `#` comments;
 /// after it, `< text` for a line of its input, `? text` to repeat it until the output has that text, and
-/// `! ms` for how long it may take. `@name text` writes a file.
+/// `! ms` for how long it may take. `@name text` writes a file, line by line.
 fn read(script: &str, place: &dyn Fn(&str) -> String) -> Outcome<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     for line in script.lines().filter(|it| !it.trim().is_empty() && !it.starts_with('#')) {
         if let Some(file) = line.strip_prefix('@') {
             let (name, content) =
                 file.split_once(' ').ok_or_else(|| format!("a file without content: {line}"))?;
-            steps.push(Step::File { name: name.to_owned(), content: place(content) });
+            match steps.last_mut() {
+                Some(Step::File { name: before, content: lines }) if before == name => {
+                    *lines += &format!("\n{}", place(content));
+                }
+                _ => steps.push(Step::File { name: name.to_owned(), content: place(content) }),
+            }
             continue;
         }
         let (key, text) = match line.split_once(' ') {
