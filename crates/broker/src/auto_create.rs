@@ -46,7 +46,7 @@ pub(crate) fn request(broker: &Arc<Broker>, names: Vec<Str>) {
 
 async fn create(broker: &Broker, names: &[Str]) {
     let settings = broker.settings.load_full();
-    let topics = names.iter().map(|name| creatable(&settings.server, name));
+    let topics = names.iter().map(|name| creatable(broker, &settings, name));
     let request = CreateTopicsRequest { topics: topics.collect(), timeout_ms: 30_000, ..Default::default() };
     let request = CreateTopics { request, creatable: Names::All, describable: Names::All };
     match broker.controller.submit(Request::CreateTopics(request)).await {

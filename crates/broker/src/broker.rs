@@ -29,6 +29,7 @@ use crate::server::admissions::Admissions;
 use crate::shard::Coordinators;
 use crate::share::ShareGroups;
 use crate::streams_topics::StreamsTopics;
+use crate::tier::Tier;
 
 /// One broker. Handlers get it with the request and keep it in the futures they return.
 pub struct Broker {
@@ -74,6 +75,8 @@ pub struct Broker {
     pub(crate) coordinators: Coordinators,
     /// What share groups have in flight.
     pub(crate) share: ShareGroups,
+    /// Tiered storage, if it is on.
+    pub(crate) tier: OnceLock<Arc<Tier>>,
 }
 
 /// A topic's id, name and number of partitions, or why it cannot be had.
@@ -137,6 +140,7 @@ impl Broker {
             cleaners: Cleaners::default(),
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),
+            tier: OnceLock::new(),
         }
     }
 
@@ -154,6 +158,9 @@ impl Broker {
         self.image.store(image.clone());
         self.coordinators.follow(self, delta, image, last_offset);
         self.share.follow();
+        if let Some(tier) = self.tier.get() {
+            tier.wake();
+        }
         self.image_offset.send_replace(last_offset);
     }
 

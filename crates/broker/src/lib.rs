@@ -15,6 +15,7 @@
 //! | `placements` | which log directory holds which replica, and who must know |
 //! | `share` | share groups on the data path: sessions, and what is in flight |
 //! | `shard` | coordinators: the seats of groups and transactions on their logs |
+//! | `tier` | tiered storage: what is copied, deleted and read there, and when |
 //! | `quorum` | the metadata log on a disk, and the controller on it |
 //! | `verification`, `commit` | what has to be known before a transactional append, and waited for after any |
 //! | `lifecycle` | registration, heartbeats, leave |
@@ -54,5 +55,6 @@ mod settings_change;
 mod shard;
 mod share;
 mod streams_topics;
+mod tier;
 mod topic;
 mod verification;

@@ -46,6 +46,30 @@ pub struct Demands {
     pub timestamps: Timestamps,
     /// The compression that batches must have; nothing leaves the producer's.
     pub compression: Option<CompressionLevel>,
+    /// How long segments wait before they are tiered.
+    pub copy_lag: CopyLag,
+}
+
+/// How long a sealed segment waits before it is copied to tiered storage, whichever is over first (KIP-1241).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyLag {
+    /// `remote.copy.lag.ms`, or what stays on the disk; `None` if time does not matter.
+    pub ms: Option<u64>,
+    /// `remote.copy.lag.bytes`, or what stays on the disk; `None` if bytes do not matter.
+    pub bytes: Option<u64>,
+}
+
+impl CopyLag {
+    fn of(settings: &TopicSettings) -> CopyLag {
+        let kept = |local, whole| if local == -2 { whole } else { local };
+        let lag = |lag, kept| u64::try_from(if lag == -1 { kept } else { lag }).ok();
+        let kept_ms = kept(settings.local_retention_ms, settings.retention_ms);
+        let kept_bytes = kept(settings.local_retention_bytes, settings.retention_bytes);
+        CopyLag {
+            ms: lag(settings.remote_copy_lag_ms, kept_ms),
+            bytes: lag(settings.remote_copy_lag_bytes, kept_bytes),
+        }
+    }
 }
 
 /// How a topic treats timestamps.
@@ -81,6 +105,7 @@ impl Demands {
                 "zstd" => level(Compression::Zstd, settings.compression_zstd_level),
                 _ => None,
             },
+            copy_lag: CopyLag::of(settings),
         }
     }
 }
@@ -297,6 +322,11 @@ impl Partition {
         };
         let appended = appended.map_err(ProduceError::Append)?;
         Ok((appended, accepted))
+    }
+
+    /// How long segments wait before they are tiered.
+    pub fn copy_lag(&self) -> CopyLag {
+        self.demands.load().copy_lag
     }
 
     /// `max.message.bytes`

@@ -32,6 +32,7 @@ use crate::readiness::{self, Finding};
 use crate::replicas;
 use crate::shard::Coordinators;
 use crate::share::ShareGroups;
+use crate::tier::{self, Tier};
 use directories::{LockedDirectories, OpenLogs};
 
 /// How long an unused fetch session is safe from eviction (`FetchSession.INCREMENTAL_FETCH_SESSION_EVICTION_MS`).
@@ -114,6 +115,8 @@ pub async fn start(
     }
     let directories = directories::lock(host, &settings)?;
     let quorum = quorum::start(directories.quorum(host, &settings)).await?;
+    tier::settings::check_topics(&settings, &quorum.handle.published().image)
+        .map_err(StartError::Settings)?;
     let logs = directories.open_logs(host, &settings, quorum.handle.published().image).await?;
     tracing::info!(took = ?host.now().since(began), "logs and metadata are loaded");
     let mut starting = Starting::new(host, settings, loggers, quorum, directories, logs);
@@ -200,6 +203,7 @@ impl Starting {
         let registering =
             lifecycle::register_controller(broker.clone(), registration.incarnation, controller);
         running.tasks.push(broker.host.spawn(registering));
+        running.tier_logs(&settings).await?;
         running.tasks.push(broker.host.spawn(placements::tell(broker.clone())));
         running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));
         running.tasks.push(broker.host.spawn(broker.logs.clone().run()));
@@ -320,6 +324,17 @@ impl RunningServer {
                 Err(error) => tracing::error!(%partition, %error, "a stray partition cannot be renamed"),
             }
         }
+    }
+
+    /// Opens tiered storage, if it is on, and begins to work for it.
+    async fn tier_logs(&mut self, settings: &Arc<BrokerSettings>) -> Result<(), StartError> {
+        let (host, settings) = (self.broker.host.clone(), settings.clone());
+        let opened = self.broker.host.blocking(move || Tier::open(&host, &settings)).await;
+        let Some(tier) = opened.map_err(StartError::Settings)? else { return Ok(()) };
+        if self.broker.tier.set(tier.clone()).is_ok() {
+            self.tasks.push(self.broker.host.spawn(tier.run(self.broker.clone())));
+        }
+        Ok(())
     }
 
     async fn serve_metrics(&mut self, settings: &BrokerSettings) -> Result<(), StartError> {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use ottla_base::settings::Texts;
 use ottla_metadata::settings::{ResourceKind, TopicSettings, derived};
 use ottla_metadata::{Config, Delta, Image, Resource};
-use ottla_storage::LogConfig;
 use ottla_storage::producer_state::ProducerRules;
+use ottla_storage::{Log, LogConfig, LogStartReason, Tiering};
 
 use crate::broker::Broker;
 use crate::config::BrokerSettings;
 use crate::partition::Demands;
+use crate::tier;
 
 /// Puts what changed into force.
 pub(crate) fn apply(broker: &Broker, delta: Delta<'_>) {
@@ -40,8 +41,22 @@ pub(crate) fn apply(broker: &Broker, delta: Delta<'_>) {
             last = Some((partition.topic_id, config, demands));
         }
         if let Some((_, config, demands)) = &last {
-            partition.log().set_config(config.clone());
+            set_config(&partition.log(), config.clone());
             partition.demand(demands.clone());
+        }
+    }
+}
+
+/// Changes what a log lives by. One that is not tiered any more begins where its disk does.
+fn set_config(log: &Log, config: Arc<LogConfig>) {
+    let was_tiered = log.config().tiering.is_some();
+    let is_tiered = config.tiering.is_some();
+    log.set_config(config);
+    if was_tiered && !is_tiered {
+        log.forget_tiered();
+        let local_start = log.view().local_start();
+        if let Err(error) = log.advance_log_start(local_start, LogStartReason::SegmentDeletion) {
+            tracing::warn!(partition = %log.partition(), %error, "the log start stays");
         }
     }
 }
@@ -57,6 +72,9 @@ fn apply_server(broker: &Broker, image: &Image, own: &Resource, all: &Resource) 
                 tracing::error!(%error, "limits of connections are left as they were");
             }
             broker.logs.cordon(cordoned_paths(&settings));
+            if let Some(tier) = broker.tier.get() {
+                tier.reconfigure(&settings.server.tiered);
+            }
             let (before, rules) = (producer_rules(&broker.settings.load()), producer_rules(&settings));
             if rules != before {
                 broker.logs.set_producer_rules(rules);
@@ -84,8 +102,9 @@ pub(crate) fn producer_rules(settings: &BrokerSettings) -> ProducerRules {
 
 /// What the configuration of a topic comes to on this broker.
 pub(crate) fn of_topic(broker: &Broker, image: &Image, topic: &ottla_base::Str) -> (Arc<LogConfig>, Demands) {
-    let settings = topic_settings(&broker.settings.load(), image, topic);
-    (Arc::new(log_config(&settings)), Demands::of(&settings))
+    let of_server = broker.settings.load();
+    let settings = topic_settings(&of_server, image, topic);
+    (Arc::new(log_config(&settings, tiering(&of_server, topic, &settings))), Demands::of(&settings))
 }
 
 /// What the logs of a topic live by.
@@ -94,12 +113,13 @@ pub(crate) fn log_config_of(
     image: &Image,
     topic: &ottla_base::Str,
 ) -> Arc<LogConfig> {
-    Arc::new(log_config(&topic_settings(settings, image, topic)))
+    let own = topic_settings(settings, image, topic);
+    Arc::new(log_config(&own, tiering(settings, topic, &own)))
 }
 
 /// What the logs of topics without a configuration of their own live by.
 pub(crate) fn default_log_config(settings: &BrokerSettings) -> Arc<LogConfig> {
-    Arc::new(log_config(&default_topic_settings(settings)))
+    Arc::new(log_config(&default_topic_settings(settings), None))
 }
 
 /// The settings of a topic.
@@ -123,7 +143,23 @@ fn default_topic_settings(settings: &BrokerSettings) -> TopicSettings {
     }
 }
 
-fn log_config(settings: &TopicSettings) -> LogConfig {
+/// How the logs of a topic are tiered, if they are (`UnifiedLog.isRemoteLogEnabled`).
+fn tiering(server: &BrokerSettings, topic: &str, settings: &TopicSettings) -> Option<Tiering> {
+    let is_compacted = settings.cleanup_policy.iter().any(|it| it == "compact");
+    let is_tiered = tier::settings::is_enabled(server)
+        && settings.remote_storage_enable
+        && !is_compacted
+        && tier::settings::may_be_tiered(topic);
+    // As much as the log keeps, unless told otherwise.
+    let local = |local, whole| u64::try_from(if local == -2 { whole } else { local }).ok();
+    is_tiered.then(|| Tiering {
+        copy_disabled: settings.remote_log_copy_disable,
+        local_retention_ms: local(settings.local_retention_ms, settings.retention_ms),
+        local_retention_bytes: local(settings.local_retention_bytes, settings.retention_bytes),
+    })
+}
+
+fn log_config(settings: &TopicSettings, tiering: Option<Tiering>) -> LogConfig {
     let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
     let bounded = |number: i64| u64::try_from(number).ok();
     let bytes = |number: i32| u32::try_from(number).unwrap_or(0);
@@ -147,6 +183,7 @@ fn log_config(settings: &TopicSettings) -> LogConfig {
         file_delete_delay_ms: unsigned(settings.file_delete_delay_ms),
         flush_messages: unsigned(settings.flush_messages),
         flush_ms: unsigned(settings.flush_ms),
+        tiering,
     }
 }
 

@@ -39,6 +39,26 @@ pub struct LogConfig {
     pub flush_messages: u64,
     /// `flush.ms`: the longest that a record stays unflushed.
     pub flush_ms: u64,
+    /// What stays on the disk of a log whose segments are copied elsewhere; `None` if they are not.
+    pub tiering: Option<Tiering>,
+}
+
+/// What stays on the disk of a log whose segments are copied elsewhere (KIP-405).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiering {
+    /// Whether nothing more is copied (`remote.log.copy.disable`): the disk keeps what the log keeps, then.
+    pub copy_disabled: bool,
+    /// `local.retention.ms`; `None` for ever.
+    pub local_retention_ms: Option<u64>,
+    /// `local.retention.bytes`; `None` without bound.
+    pub local_retention_bytes: Option<u64>,
+}
+
+impl LogConfig {
+    /// How the disk lets go of what was copied; `None` if nothing is being copied.
+    pub(crate) fn copying(&self) -> Option<Tiering> {
+        self.tiering.filter(|it| !it.copy_disabled)
+    }
 }
 
 impl Default for LogConfig {
@@ -63,6 +83,7 @@ impl Default for LogConfig {
             max_compaction_lag_ms: i64::MAX,
             flush_messages: u64::MAX,
             flush_ms: u64::MAX,
+            tiering: None,
         }
     }
 }

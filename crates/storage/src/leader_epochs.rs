@@ -77,7 +77,7 @@ impl LeaderEpochs {
     }
 
     /// The content of the file.
-    pub(crate) fn format(&self) -> String {
+    pub fn format(&self) -> String {
         format_entries(self.entries.len(), self.entries.iter())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `log` | one partition's log: append, read, flush, look up, truncate, retain |
+//! | `log` | one partition's log: append, read, flush, look up, truncate, retain, hand over for tiering |
 //! | `log_set` | all logs of a broker: opened, made, deleted, looked after, closed |
 //! | `clean` | compaction |
 //! | `load`, `recall` | opening a log, and recovering it; what snapshots of producers leave out |
@@ -19,7 +19,7 @@
 //! as durable is there or its absence is an error; bytes that are not what was written are never given to a reader.
 //! A failed sync is never tried again. Nothing here knows why a log exists.
 //!
-//! Absent on purpose: metadata, replication, quotas, and a cache of records: that is the kernel's.
+//! Absent on purpose: metadata, replication, quotas, what becomes of segments that are tiered, and a cache of records: that is the kernel's.
 
 mod boundaries;
 pub mod checkpoint_file;
@@ -48,14 +48,15 @@ mod test_fixture;
 pub mod transaction_index;
 
 pub use clean::{CleanError, CleanLimits, CleanStats, CleanStep, Cleaning};
-pub use config::LogConfig;
+pub use config::{LogConfig, Tiering};
 pub use error::StorageError;
 pub use file_names::TopicPartition;
 pub use files::{Directory, OpenFiles};
 pub use index::{OffsetEntry, TimeEntry};
 pub use log::{
     AppendError, AppendOptions, Appended, Commit, Duplicate, FileRange, FirstBatch, LastShutdown, Log,
-    LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, TimestampedOffset, View,
+    LogStartReason, OpenLog, ReadAnswer, ReadError, ReadLimit, ReadRequest, SealedSegment, SegmentFiles,
+    TimestampedOffset, View,
 };
 pub use log_set::{
     CleanerDirectory, CopyStep, DirectoryOptions, DirectoryStatus, DirtyLogs, FLUSH_CHECK_INTERVAL, Found,

@@ -244,6 +244,8 @@ impl Loading<'_> {
     fn finish(mut self, mut segments: Vec<Arc<Segment>>, end: Offset) -> Result<Loaded, StorageError> {
         let (files, open) = (self.files, self.open);
         let (log_start, end) = match segments.first() {
+            // What is below the first segment may be tiered.
+            Some(_) if open.config.tiering.is_some() => (open.log_start, end),
             Some(first) => (open.log_start.max(first.base()), end),
             None => {
                 segments.push(Arc::new(Segment::empty(open.log_start)));

@@ -32,6 +32,7 @@ mod replace;
 mod retention;
 mod retire;
 mod tail;
+mod tiering;
 mod truncate;
 
 pub(crate) use append::Appender;
@@ -39,6 +40,7 @@ pub use append::{AppendError, AppendOptions, Appended, Commit, Duplicate};
 pub use lookup::TimestampedOffset;
 pub use read::{FileRange, FirstBatch, ReadAnswer, ReadError, ReadLimit, ReadRequest};
 pub(crate) use replace::Replaced;
+pub use tiering::{SealedSegment, SegmentFiles};
 pub use truncate::LogStartReason;
 
 /// An immutable look at a log: four offsets that belong together, and the files behind them.
@@ -63,6 +65,11 @@ impl View {
     pub fn size(&self) -> u64 {
         let sealed = &self.segments[..self.segments.len() - 1];
         sealed.iter().map(|segment| u64::from(segment.len())).sum::<u64>() + u64::from(self.active_len)
+    }
+
+    /// The first offset that may be read from this disk; what is between the log start and it was tiered.
+    pub fn local_start(&self) -> Offset {
+        self.log_start.max(self.first_base())
     }
 
     /// The offset in the name of the first segment.
@@ -130,6 +137,8 @@ pub struct Log {
     progress: Progress,
     /// Everything below is durable.
     recovery_point: AtomicI64,
+    /// Everything below was tiered; nothing is known to be if it is negative.
+    tiered_end: AtomicI64,
     flush: flush::FlushState,
     retired: retire::RetiredFiles,
     closed: AtomicBool,
@@ -163,6 +172,7 @@ impl Log {
             appender: Mutex::new(appender),
             progress: Progress::new(),
             recovery_point: AtomicI64::new(recovery_point.get()),
+            tiered_end: AtomicI64::new(-1),
             flush,
             retired: retire::RetiredFiles::default(),
             closed: AtomicBool::new(false),

@@ -15,6 +15,7 @@ use super::requests;
 use super::server::{Server, binary};
 use super::topics::Changer;
 use super::{Seed, recovery};
+use crate::compat::list_files as list;
 use crate::load::protocol::{Connection, Request};
 use crate::workspace::Outcome;
 
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// How much lies unflushed when the recovery is measured, in MiB.
     #[arg(long, default_value_t = 1024)]
     recovery_mebibytes: usize,
+    /// Sealed segments leave the disk for tiered storage, in a directory; in the end that must be empty.
+    #[arg(long)]
+    tiered: bool,
     #[command(flatten)]
     seed: Seed,
 }
@@ -37,7 +41,7 @@ pub struct Arguments {
 impl Arguments {
     /// 20 rounds and a small recovery measurement.
     pub fn for_ci() -> Arguments {
-        Arguments { rounds: 20, ci: true, recovery_mebibytes: 128, seed: Seed::default() }
+        Arguments { rounds: 20, ci: true, recovery_mebibytes: 128, tiered: false, seed: Seed::default() }
     }
 }
 
@@ -46,6 +50,10 @@ const PRODUCERS: u8 = 4;
 const SETTINGS: &str = "log.segment.bytes=1048576\nlog.index.size.max.bytes=65536\nlog.retention.ms=-1\n\
     log.flush.offset.checkpoint.interval.ms=700\nlog.flush.start.offset.checkpoint.interval.ms=700\n\
     log.segment.delete.delay.ms=500\nauto.create.topics.enable=false\nnum.recovery.threads.per.data.dir=2";
+/// Sealed segments leave the disk at once.
+const TIERED: &str = "remote.log.storage.system.enable=true\nlog.local.retention.bytes=1\n\
+    remote.log.manager.task.interval.ms=100\nlog.retention.check.interval.ms=100\n\
+    log.initial.task.delay.ms=100\nrlmm.config.remote.log.metadata.topic.num.partitions=5";
 /// How long after the last start everything must have been acknowledged.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -58,7 +66,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let binary = binary()?;
     let folder = tempfile::Builder::new().prefix("ottla-chaos-").tempdir()?;
     println!("seed {seed}: {rounds} rounds");
-    let outcome = rounds_and_verdict(&binary, folder.path(), rounds, &mut random);
+    let tier = arguments.tiered.then(|| folder.path().join("tier"));
+    let outcome = rounds_and_verdict(&binary, folder.path(), rounds, &mut random, tier.as_deref());
     if let Err(error) = outcome {
         let kept = folder.keep();
         return Err(format!("{error}\nseed {seed}; the server's folder is {}", kept.display()).into());
@@ -73,13 +82,30 @@ fn partitions() -> Vec<(String, i32)> {
         .collect()
 }
 
-fn rounds_and_verdict(binary: &Path, folder: &Path, rounds: u32, random: &mut Random) -> Outcome {
-    let mut server = Server::lay_out(binary, folder, SETTINGS)?;
+fn rounds_and_verdict(
+    binary: &Path,
+    folder: &Path,
+    rounds: u32,
+    random: &mut Random,
+    tier: Option<&Path>,
+) -> Outcome {
+    let settings = match tier {
+        None => SETTINGS.to_owned(),
+        Some(tier) => format!("{SETTINGS}\n{TIERED}\nottla.remote.storage.url=file://{}", tier.display()),
+    };
+    let mut server = Server::lay_out(binary, folder, &settings)?;
     server.start()?;
     let mut connection = Connection::open(server.port())?;
     let mut buffer = Vec::new();
     connection.ask(&Request::create_topic("steady", 4), &mut buffer)?.created()?;
     connection.ask(&Request::create_topic("other", 2), &mut buffer)?.created()?;
+    for topic in ["steady", "other"].iter().filter(|_| tier.is_some()) {
+        let request = requests::set_config(topic, "remote.storage.enable", "true");
+        match requests::config_code(connection.ask(&request, &mut buffer)?)? {
+            0 => {}
+            code => return Err(format!("{topic} cannot be tiered: error {code}").into()),
+        }
+    }
     let load = Load::start(server.port(), random);
     let begin = Instant::now();
     let mut ends = Ends::default();
@@ -98,7 +124,44 @@ fn rounds_and_verdict(binary: &Path, folder: &Path, rounds: u32, random: &mut Ra
     let (producers, seen, changer) = load.finish();
     server.kill()?;
     server.start()?;
-    report(&mut server, producers, seen, changer, &ends)
+    report(&mut server, producers, seen, changer, &ends)?;
+    match tier {
+        Some(tier) => give_up_tier(&mut server, tier),
+        None => Ok(()),
+    }
+}
+
+/// Deletes the topics; every object of theirs must go, also those that a kill left in the middle of a copy.
+fn give_up_tier(server: &mut Server, tier: &Path) -> Outcome {
+    let objects = || -> Outcome<usize> {
+        let mut found = Vec::new();
+        if tier.exists() {
+            list(tier, &mut found)?;
+        }
+        Ok(found.len())
+    };
+    let before = objects()?;
+    server.start()?;
+    let mut connection = Connection::open(server.port())?;
+    let mut buffer = Vec::new();
+    for topic in ["steady", "other"] {
+        match requests::topic_code(connection.ask(&requests::delete_topic(topic), &mut buffer)?)? {
+            0 => {}
+            code => return Err(format!("{topic} cannot be deleted: error {code}").into()),
+        }
+    }
+    let end = Instant::now() + DRAIN;
+    while objects()? > 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.stop()?;
+    match objects()? {
+        0 => {
+            println!("{before} objects were in tiered storage, none is left after the topics were deleted");
+            Ok(())
+        }
+        left => Err(format!("{left} of {before} objects are left in tiered storage").into()),
+    }
 }
 
 /// How the server was ended, and how it came back.

@@ -19,9 +19,12 @@ pub mod reference;
 mod roundtrip;
 mod streams;
 mod takeover;
+mod tier;
 mod tools;
 mod transcript;
 mod verifiable;
+
+pub use roundtrip::list as list_files;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -256,6 +259,18 @@ const SCENARIOS: &[Scenario] = &[
         about: "a directory of Apache Kafka 4.4; and back",
         ci: false,
         kind: Kind::Alone(takeover::from_44),
+    },
+    Scenario {
+        name: "tier",
+        about: "tiered storage in a directory, beside Apache Kafka's LocalTieredStorage and in turn with it",
+        ci: false,
+        kind: Kind::Alone(tier::run),
+    },
+    Scenario {
+        name: "tier-s3",
+        about: "tiered storage in a bucket of a real S3 server (moto)",
+        ci: false,
+        kind: Kind::Alone(tier::s3_server),
     },
     Scenario {
         name: "files",

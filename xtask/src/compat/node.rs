@@ -66,6 +66,8 @@ pub struct Node<'a> {
     log_dirs: Vec<PathBuf>,
     port: u16,
     controller_port: u16,
+    /// Jars beside those of the server, where Apache Kafka runs.
+    more_jars: Option<PathBuf>,
     process: Option<Child>,
 }
 
@@ -94,7 +96,19 @@ impl<'a> Node<'a> {
             listed.join(",")
         );
         std::fs::write(folder.join("server.properties"), text)?;
-        Ok(Self { maker, reference, folder, log_dirs, port, controller_port, process: None })
+        Ok(Self { maker, reference, folder, log_dirs, port, controller_port, more_jars: None, process: None })
+    }
+
+    /// Adds lines to `server.properties`.
+    pub fn add_settings(&self, lines: &str) -> Outcome {
+        let mut file = File::options().append(true).open(self.settings())?;
+        file.write_all(lines.as_bytes())?;
+        Ok(())
+    }
+
+    /// Adds a folder of jars to those that Apache Kafka runs with.
+    pub fn add_jars(&mut self, folder: PathBuf) {
+        self.more_jars = Some(folder);
     }
 
     /// The port of the broker's listener.
@@ -185,7 +199,8 @@ impl<'a> Node<'a> {
                      appender.out.layout.pattern=%d %p %c %m%n\n",
                 )?;
                 let flag = format!("-Dlog4j2.configurationFile={}", logging.display());
-                let mut command = self.reference.java(self.maker.class_path(), "512m", &[&flag]);
+                let more = self.more_jars.as_deref();
+                let mut command = self.reference.server(self.maker.class_path(), &[&flag], more);
                 command.arg("kafka.Kafka").arg(self.settings());
                 command
             }

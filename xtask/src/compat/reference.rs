@@ -158,6 +158,40 @@ impl Reference {
         self.java_with(class_path, heap, flags, &[])
     }
 
+    /// The command that runs a server, with more jars than its own; the class follows.
+    pub fn server(&self, class_path: ClassPath, flags: &[&str], more_jars: Option<&Path>) -> Command {
+        let mut command = self.java_with(class_path, "512m", flags, &[]);
+        if let Some(more) = more_jars {
+            // The last class path counts.
+            let own = self.jar_folder(class_path).join("*");
+            command.arg("-cp").arg(format!("{}:{}", own.display(), more.join("*").display()));
+        }
+        command
+    }
+
+    /// The folder with the jar of Kafka's `LocalTieredStorage`, which is a class for tests of [`KAFKA_TOOLS`], and the
+    /// jar of that release where it finds what [`KAFKA`] has elsewhere.
+    pub fn tiered_storage(&self) -> Outcome<PathBuf> {
+        let folder = self.folder.join("tiered-storage");
+        let artifacts = ["kafka-storage", "kafka-clients"].map(|it| {
+            let kind = if it == "kafka-storage" { ":jar:test" } else { "" };
+            format!("org.apache.kafka:{it}:{KAFKA_TOOLS}{kind}")
+        });
+        once(&folder, "jars", &artifacts.join("\n"), || {
+            need("mvn", "maven")?;
+            for artifact in &artifacts {
+                let mut maven = Command::new("mvn");
+                maven
+                    .args(["--quiet", "--batch-mode", "dependency:copy"])
+                    .arg(format!("-Dartifact={artifact}"));
+                maven.arg(format!("-DoutputDirectory={}", folder.join("jars").display()));
+                capture(&mut maven, b"", DOWNLOAD_LIMIT)?.success("Maven")?;
+            }
+            Ok(())
+        })?;
+        Ok(folder.join("jars"))
+    }
+
     fn java_with(&self, class_path: ClassPath, heap: &str, flags: &[&str], programs: &[PathBuf]) -> Command {
         let jars = self.folder.join(class_path.name()).join("jars").join("*");
         let folders: Vec<_> = programs.iter().chain([&jars]).map(|it| it.display().to_string()).collect();

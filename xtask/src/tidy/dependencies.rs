@@ -27,6 +27,9 @@ struct Bans {
 struct Banned {
     name: String,
     reason: String,
+    /// Who may bring it along.
+    #[serde(default)]
+    wrappers: Vec<String>,
 }
 
 /// Every dependency that may not be there, and every one without a reason in writing.
@@ -56,6 +59,7 @@ pub fn check() -> Outcome<Vec<String>> {
             Some(source) => check_foreign(name, source, package["license"].as_str(), &deny, &mut broken),
         }
     }
+    check_wrappers(&metadata, &deny, &mut broken);
     broken.sort();
     broken.dedup();
     Ok(broken)
@@ -74,11 +78,29 @@ fn check_foreign(name: &str, source: &str, license: Option<&str>, deny: &Deny, b
     if !source.starts_with("registry+") {
         broken.push(format!("`{name}` does not come from the registry"));
     }
-    if let Some(banned) = deny.bans.deny.iter().find(|it| it.name == name) {
+    if let Some(banned) = deny.bans.deny.iter().find(|it| it.name == name && it.wrappers.is_empty()) {
         broken.push(format!("`{name}` is banned: {}", banned.reason));
     }
     if !license.is_some_and(|it| is_allowed(it, &deny.licenses.allow)) {
         broken.push(format!("`{name}` has the licence {license:?}, which deny.toml does not allow"));
+    }
+}
+
+/// What is banned but for some may come with none but those.
+fn check_wrappers(metadata: &serde_json::Value, deny: &Deny, broken: &mut Vec<String>) {
+    let name_of = |id: &serde_json::Value| {
+        let packages = metadata["packages"].as_array().into_iter().flatten();
+        packages.into_iter().find(|it| it["id"] == *id).and_then(|it| it["name"].as_str()).unwrap_or_default()
+    };
+    for banned in deny.bans.deny.iter().filter(|it| !it.wrappers.is_empty()) {
+        for node in metadata["resolve"]["nodes"].as_array().into_iter().flatten() {
+            let brings =
+                node["deps"].as_array().into_iter().flatten().any(|it| name_of(&it["pkg"]) == banned.name);
+            let by = name_of(&node["id"]);
+            if brings && !banned.wrappers.iter().any(|it| it == by) {
+                broken.push(format!("`{}` is banned, and `{by}` brings it: {}", banned.name, banned.reason));
+            }
+        }
     }
 }
 

@@ -3,23 +3,29 @@
 //! A reader that finds too little waits once, on the progress of all its partitions, with a deadline. Records never
 //! pass through the response: it names ranges of files, which leave by `sendfile`.
 //!
-//! Departures from Kafka: none known. The broker has no other replicas to fetch from it yet, so a follower is
+//! What is on the local disk no more is read from tiered storage, on a task of its own, and answered as soon as it is
+//! there or `remote.fetch.max.wait.ms` is over.
+//!
+//! Departures from Kafka: a read of tiered storage for which there is no room gives nothing, so that the reader asks
+//! again; Kafka fails it. The broker has no other replicas to fetch from it yet, so a follower is
 //! answered as one that is not assigned.
 
 mod answer;
+mod tiered;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_base::{ErrorCode, Moment, Offset, Str, Uuid};
 use ottla_net::{Answer, Response};
-use ottla_storage::{FirstBatch, Listener, ReadLimit, ReadRequest};
+use ottla_storage::{FirstBatch, Listener, ReadError, ReadLimit, ReadRequest};
 use ottla_wire::messages::fetch_request::FetchRequest;
 
 use crate::broker::{Broker, ResolvedTopic};
 use crate::call::Call;
 use crate::fetch_session::{Answered, Opened, PartitionKey, SessionRequest, Wanted};
 use crate::partition::Partition;
+use crate::tier::WantedTiered;
 use answer::{FetchAnswer, PartitionAnswer};
 
 /// The first version that names topics by id (KIP-516).
@@ -118,11 +124,14 @@ struct Read {
     bytes: u32,
     /// Whether a refusal or a divergence must be told at once.
     urgent: bool,
+    /// What is to be read from tiered storage.
+    tiered: Vec<TieredPart>,
 }
 
 impl Read {
     fn is_enough(&self, terms: &Terms) -> bool {
-        self.urgent || self.bytes >= terms.min_bytes || self.answers.is_empty()
+        // What is tiered is read first.
+        self.tiered.is_empty() && (self.urgent || self.bytes >= terms.min_bytes || self.answers.is_empty())
     }
 }
 
@@ -194,6 +203,10 @@ impl Fetching {
             if read.is_enough(&self.terms) {
                 return self.respond(read);
             }
+            if !read.tiered.is_empty() {
+                let read = tiered::complete(&self.broker, &plan, read).await;
+                return self.respond(read);
+            }
             if self.broker.host.timeout_at(self.terms.deadline, listener.wait()).await.is_err() {
                 return self.respond(read);
             }
@@ -239,10 +252,19 @@ impl Fetching {
 
 /// Reads every partition in turn until the answer is full.
 fn read(plan: &[Planned], terms: &Terms) -> Read {
-    let mut read = Read { answers: Vec::with_capacity(plan.len()), bytes: 0, urgent: false };
+    let mut read =
+        Read { answers: Vec::with_capacity(plan.len()), bytes: 0, urgent: false, tiered: Vec::new() };
     for planned in plan {
         let answer = match &planned.partition {
-            Ok(partition) => read_partition(planned, partition, terms, read.bytes),
+            Ok(partition) => match read_partition(planned, partition, terms, read.bytes) {
+                Found::Here(answer) => answer,
+                Found::Tiered(answer, wanted) => {
+                    read.tiered.push(TieredPart { at: read.answers.len(), wanted });
+                    // As if it brought all that is wanted, so that the whole stays within its bound.
+                    read.bytes = read.bytes.saturating_add(wanted.max_bytes);
+                    answer
+                }
+            },
             Err(code) => PartitionAnswer::refused(planned.key.clone(), *code),
         };
         read.urgent |= !answer.code.is_none() || answer.is_diverging();
@@ -252,12 +274,7 @@ fn read(plan: &[Planned], terms: &Terms) -> Read {
     read
 }
 
-fn read_partition(
-    planned: &Planned,
-    partition: &Arc<Partition>,
-    terms: &Terms,
-    bytes_so_far: u32,
-) -> PartitionAnswer {
+fn read_partition(planned: &Planned, partition: &Arc<Partition>, terms: &Terms, bytes_so_far: u32) -> Found {
     let refused = |code| {
         let answer = PartitionAnswer::refused(planned.key.clone(), code);
         PartitionAnswer { partition: Some(partition.clone()), ..answer }
@@ -265,7 +282,7 @@ fn read_partition(
     let wanted = &planned.wanted;
     // Consumers may read from any replica; epochs are fenced for all (KIP-320, KIP-392).
     if let Err(code) = partition.leader_epoch(wanted.current_leader_epoch) {
-        return refused(code);
+        return Found::Here(refused(code));
     }
     let mut answer = refused(ErrorCode::None);
     let log = partition.log();
@@ -278,9 +295,9 @@ fn read_partition(
             Ok(None) => {}
             Ok(Some(diverging)) => {
                 answer.diverging = diverging;
-                return answer;
+                return Found::Here(answer);
             }
-            Err(code) => return refused(code),
+            Err(code) => return Found::Here(refused(code)),
         }
     }
     let left = terms.max_bytes.saturating_sub(bytes_so_far);
@@ -299,6 +316,18 @@ fn read_partition(
             answer.records_len = records.bytes;
             answer.ranges = records.ranges;
         }
+        // Replicas build what is tiered from its metadata.
+        Err(ReadError::Tiered { .. }) if terms.replica_id < 0 => {
+            let wanted = WantedTiered {
+                from: request.from,
+                end: view.limit(request.limit),
+                max_bytes: request.max_bytes,
+                at_least_one: request.first_batch == FirstBatch::Whole,
+                read_committed: terms.read_committed,
+            };
+            answer.aborted = terms.read_committed.then(Vec::new);
+            return Found::Tiered(answer, wanted);
+        }
         // It was moved to another directory meanwhile.
         Err(_) if !Arc::ptr_eq(&log, &partition.log()) => {
             return read_partition(planned, partition, terms, bytes_so_far);
@@ -308,8 +337,23 @@ fn read_partition(
             if code != ErrorCode::OffsetOutOfRange {
                 tracing::error!(partition = %partition, %error, "a read failed");
             }
-            return refused(code);
+            return Found::Here(refused(code));
         }
     }
-    answer
+    Found::Here(answer)
+}
+
+/// What one partition's log has.
+enum Found {
+    /// This.
+    Here(PartitionAnswer),
+    /// Nothing, for it was tiered: all but the records.
+    Tiered(PartitionAnswer, WantedTiered),
+}
+
+/// A partition that is to be read from tiered storage.
+struct TieredPart {
+    /// Its place among the answers, and in the plan.
+    at: usize,
+    wanted: WantedTiered,
 }

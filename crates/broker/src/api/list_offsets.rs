@@ -3,13 +3,15 @@
 //! Names are negative timestamps: -1 latest, -2 earliest, -3 of the highest timestamp (KIP-734), -4 earliest on this
 //! broker (KIP-405), -5 latest tiered (KIP-1005), -6 earliest waiting to be tiered (KIP-1023). Without tiered storage
 //! nothing is tiered: -4 is the earliest offset and -5 none. Looking a time up may read from the disk and is done
-//! where that may be.
+//! where that may be, after the part of the log that is tiered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ottla_base::{ErrorCode, Offset, Timestamp};
+use ottla_base::{ErrorCode, Offset, Str, Timestamp};
 use ottla_net::Answer;
-use ottla_storage::ReadLimit;
+use ottla_storage::{ReadLimit, TimestampedOffset};
 use ottla_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use ottla_wire::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
@@ -33,6 +35,8 @@ const FIRST_VERSIONS: [(i64, i16); 4] =
 /// Which version first tells epochs: a message of an earlier one has no place for them.
 const FIRST_WITH_EPOCHS: i16 = 4;
 const NO_EPOCH: i32 = -1;
+/// Which version first tells how long the answer may take (KIP-1075).
+const FIRST_WITH_TIMEOUT: i16 = 10;
 
 const READ_COMMITTED: i8 = 1;
 const CONSUMER: i32 = -1;
@@ -43,6 +47,16 @@ struct Found {
     offset: i64,
     timestamp: i64,
     leader_epoch: i32,
+}
+
+impl From<&TimestampedOffset> for Found {
+    fn from(it: &TimestampedOffset) -> Found {
+        Found {
+            offset: it.offset.get(),
+            timestamp: it.timestamp.get(),
+            leader_epoch: it.leader_epoch.map_or(-1, |it| it.get()),
+        }
+    }
 }
 
 const NOTHING: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
@@ -56,18 +70,46 @@ pub fn list_offsets(broker: &Arc<Broker>, call: Call, request: ListOffsetsReques
     };
     let reads = |it: &ListOffsetsPartition| it.timestamp >= 0 || it.timestamp == MAX_TIMESTAMP;
     if !request.topics.iter().flat_map(|it| &it.partitions).any(reads) {
-        let response = answer(broker, &call, request, limit);
+        let response = answer(broker, &call, request, limit, &FoundInTier::new());
         return call.respond(&response).into();
     }
     let broker = broker.clone();
     Answer::later(async move {
         let host = broker.host.clone();
+        let tiered = look_into_tier(&broker, &call, &request).await;
         host.blocking(move || {
-            let response = answer(&broker, &call, request, limit);
+            let response = answer(&broker, &call, request, limit, &tiered);
             call.respond(&response)
         })
         .await
     })
+}
+
+/// What was found in tiered storage of the partitions that have something there and nowhere else, by topic and number.
+type FoundInTier = BTreeMap<(Str, i32), Result<TimestampedOffset, ErrorCode>>;
+
+async fn look_into_tier(broker: &Arc<Broker>, call: &Call, request: &ListOffsetsRequest) -> FoundInTier {
+    let mut found = FoundInTier::new();
+    let Some(tier) = broker.tier.get() else { return found };
+    let own = broker.settings.load().server.tiered.remote_list_offsets_request_timeout_ms;
+    let limit_ms = if call.version >= FIRST_WITH_TIMEOUT { i64::from(request.timeout_ms) } else { own };
+    let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
+    for topic in &request.topics {
+        for asked in topic.partitions.iter().filter(|it| it.timestamp >= 0) {
+            let Ok(partition) = broker.find_partition(&topic.name, asked.partition_index) else { continue };
+            let log = partition.log();
+            let view = log.view();
+            let is_tiered = log.config().tiering.is_some() && view.log_start < view.local_start();
+            if !is_tiered || partition.leader_epoch(asked.current_leader_epoch).is_err() {
+                continue;
+            }
+            let timestamp = Timestamp(asked.timestamp);
+            if let Some(it) = tier.find_timestamp(&partition, timestamp, limit).await.transpose() {
+                found.insert((topic.name.clone(), asked.partition_index), it);
+            }
+        }
+    }
+    found
 }
 
 fn answer(
@@ -75,6 +117,7 @@ fn answer(
     call: &Call,
     request: ListOffsetsRequest,
     limit: ReadLimit,
+    tiered: &FoundInTier,
 ) -> ListOffsetsResponse {
     let topics = request.topics.into_iter().map(|topic| {
         let repeated =
@@ -88,7 +131,10 @@ fn answer(
             let found = if repeated(asked.partition_index) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                find(broker, call.version, &topic.name, asked, limit)
+                match tiered.get(&(topic.name.clone(), asked.partition_index)) {
+                    Some(found) => found.map(|it| Found::from(&it)),
+                    None => find(broker, call.version, &topic.name, asked, limit),
+                }
             };
             let (error, found) = match found {
                 Ok(found) => (ErrorCode::None, found),
@@ -142,8 +188,19 @@ fn lookup(
     };
     let found = match timestamp {
         LATEST => Found { leader_epoch: partition.leadership().leader_epoch.get(), ..at(view.limit(limit)) },
-        EARLIEST | EARLIEST_LOCAL => at(view.log_start),
-        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => NOTHING,
+        EARLIEST => at(view.log_start),
+        EARLIEST_LOCAL => at(view.local_start()),
+        LATEST_TIERED => match log.tiered_end() {
+            Some(end) if log.config().tiering.is_some() => at(end.after(-1)),
+            _ => NOTHING,
+        },
+        EARLIEST_PENDING_UPLOAD if log.config().tiering.is_some() => match log.tiered_end() {
+            Some(end) => at(end.max(view.log_start)),
+            // What is there may have been tiered, which is not known yet.
+            None if view.local_start() > view.log_start => NOTHING,
+            None => at(view.log_start),
+        },
+        EARLIEST_PENDING_UPLOAD => NOTHING,
         _ => {
             let found = match timestamp {
                 MAX_TIMESTAMP => log.offset_of_max_timestamp()?,
@@ -151,11 +208,7 @@ fn lookup(
             };
             // What the caller may not read yet is not found.
             let found = found.filter(|it| it.offset < view.limit(limit));
-            found.map_or(NOTHING, |it| Found {
-                offset: it.offset.get(),
-                timestamp: it.timestamp.get(),
-                leader_epoch: it.leader_epoch.map_or(-1, |it| it.get()),
-            })
+            found.map_or(NOTHING, |it| Found::from(&it))
         }
     };
     Ok(found)

@@ -17,9 +17,10 @@ use ottla_coordinator::share_partition::{
 use ottla_coordinator::share_state::SharePartitionKey;
 use ottla_metadata::controller::Refusal;
 use ottla_net::{Answer, Response};
-use ottla_storage::{FirstBatch, Listener};
+use ottla_storage::{FirstBatch, Listener, ReadError, ReadLimit, View};
 use ottla_wire::messages::share_fetch_request::ShareFetchRequest;
 use ottla_wire::messages::share_fetch_response::ShareFetchResponse;
+use smallvec::smallvec;
 
 use super::share_acknowledge::{
     Said, acknowledge, connection_of, count_refused, session_key, topic_counters,
@@ -28,9 +29,10 @@ use crate::broker::Broker;
 use crate::call::Call;
 use crate::partition::Partition;
 use crate::share::{
-    Acknowledging, FINAL_EPOCH, Found, GroupRules, Opened, Reading, SessionKey, SessionRequest, Slice,
-    Standing, TopicPartitionId, TrackedPartition, Wanted, read,
+    Acknowledging, FINAL_EPOCH, Found, GroupRules, Opened, ReadFailure, Reading, SessionKey, SessionRequest,
+    Slice, Standing, TopicPartitionId, TrackedPartition, Wanted, located, read,
 };
+use crate::tier::WantedTiered;
 use answer::{PartitionAnswer, ShareFetchAnswer};
 
 /// The first version in which locks can be renewed (KIP-1222).
@@ -360,6 +362,10 @@ impl Fetching {
                         _ => return Ok(None),
                     }
                 }
+                Err(ReadFailure::Log(ReadError::Tiered { .. })) => {
+                    let read = read_tiered(broker, target, &view, wanted).await?;
+                    return Ok(Some((wanted.from, read)).filter(|it| it.1.bytes > 0));
+                }
                 // It was moved to another directory meanwhile.
                 Err(_) if !Arc::ptr_eq(&log, &target.partition.log()) => {}
                 Err(error) => {
@@ -448,6 +454,35 @@ impl PartitionAnswer {
             _ => Found::Wrong,
         }
     }
+}
+
+/// Reads what was tiered, into a file that has no name any more: what is acquired of it is cut out of there.
+async fn read_tiered(
+    broker: &Arc<Broker>,
+    target: &Target,
+    view: &View,
+    wanted: Wanted,
+) -> Result<Reading, ErrorCode> {
+    let Some(tier) = broker.tier.get().filter(|it| !it.fetch_is_throttled()) else {
+        return Ok(Reading::default());
+    };
+    let asked = WantedTiered {
+        from: wanted.from.into(),
+        end: view.limit(wanted.limit),
+        max_bytes: wanted.max_bytes,
+        at_least_one: wanted.first_batch == FirstBatch::Whole,
+        read_committed: wanted.limit == ReadLimit::LastStable,
+    };
+    let read = tier.read(broker, &target.partition, asked).await?;
+    if read.records.is_empty() {
+        return Ok(Reading::default());
+    }
+    let range = tier.spool(read.records).await.map_err(|error| {
+        tracing::error!(partition = %target.partition, %error, "tiered records cannot be kept");
+        ErrorCode::KafkaStorageError
+    })?;
+    let located = broker.host.blocking(move || located(smallvec![range], &read.aborted, &wanted)).await;
+    located.map_err(|error| error.error_code())
 }
 
 /// Ranges that were acquired, for the answer.

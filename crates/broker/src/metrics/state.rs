@@ -28,6 +28,9 @@ pub fn render(broker: &Broker, measured: &Measured) -> String {
     cleaner::render(&mut page, broker);
     sessions(&mut page, broker);
     controller(&mut page, broker);
+    if let Some(tier) = broker.tier.get() {
+        crate::tier::render_metrics(&mut page, tier);
+    }
     process(&mut page);
     page.into_text()
 }

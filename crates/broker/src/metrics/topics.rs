@@ -53,6 +53,22 @@ topic_counters! {
     invalid_offset_or_sequence_records = "invalidoffsetorsequencerecords";
     /// `NoKeyCompactedTopicRecordsPerSec`
     no_key_compacted_topic_records = "nokeycompactedtopicrecords";
+    /// `RemoteCopyBytesPerSec`
+    remote_copy_bytes = "remotecopybytes";
+    /// `RemoteCopyRequestsPerSec`
+    remote_copy_requests = "remotecopyrequests";
+    /// `RemoteCopyErrorsPerSec`
+    remote_copy_errors = "remotecopyerrors";
+    /// `RemoteFetchBytesPerSec`
+    remote_fetch_bytes = "remotefetchbytes";
+    /// `RemoteFetchRequestsPerSec`
+    remote_fetch_requests = "remotefetchrequests";
+    /// `RemoteFetchErrorsPerSec`
+    remote_fetch_errors = "remotefetcherrors";
+    /// `RemoteDeleteRequestsPerSec`
+    remote_delete_requests = "remotedeleterequests";
+    /// `RemoteDeleteErrorsPerSec`
+    remote_delete_errors = "remotedeleteerrors";
 }
 
 /// Writes every family: the sum without labels, then each topic that has seen anything.

@@ -9,6 +9,7 @@ use ottla_metadata::{Image, MetadataVersion};
 
 use super::{Claim, Finding, Weight};
 use crate::config::BrokerSettings;
+use crate::tier;
 use crate::quorum::{self, Glimpse};
 
 /// A cluster as its metadata log has it.
@@ -30,7 +31,7 @@ pub struct ClusterReport {
     pub partitions: usize,
     /// The brokers that are registered.
     pub brokers: Vec<NodeId>,
-    /// Topics whose older records are in remote storage.
+    /// Topics whose older records are in tiered storage.
     pub tiered: Vec<String>,
 }
 
@@ -82,15 +83,10 @@ fn report(glimpse: Glimpse) -> ClusterReport {
 }
 
 impl ClusterReport {
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(super) fn findings(&self, settings: &BrokerSettings) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if !self.tiered.is_empty() {
-            let says = format!(
-                "remote.storage.enable=true on {}: what was moved to remote storage cannot be read until Ottla has \
-                 tiered storage; what is local is served, and nothing remote is touched",
-                self.tiered.join(", ")
-            );
-            findings.push(Finding::new(Weight::Warning, "tiered storage", says));
+        if let Err(says) = tier::settings::check_topics(settings, &self.image) {
+            findings.push(Finding::new(Weight::Refusal, "tiered storage", says));
         }
         if self.brokers.len() > 1 {
             let others = self.brokers.len() - 1;

@@ -152,7 +152,7 @@ pub fn look(host: &Host, settings: &BrokerSettings) -> Readiness {
     let image = cluster.as_ref().map(|it| &it.image);
     let directories = directories::look(host, settings, &claim, image, &mut findings);
     if let Some(report) = &cluster {
-        findings.extend(report.findings());
+        findings.extend(report.findings(settings));
     }
     findings.sort_by_key(|it| std::cmp::Reverse(it.weight));
     Readiness {

@@ -49,13 +49,13 @@ pub(super) const PLUG_INS: &[PlugIn] = &[
     },
     PlugIn {
         key: "remote.log.storage.manager.class.name",
-        harmless: &[],
-        instead: "what was moved to remote storage stays there until Ottla has tiered storage of its own",
+        harmless: &["org.apache.kafka.server.log.remote.storage.LocalTieredStorage"],
+        instead: "stores are built in; ottla.remote.storage.url names one",
     },
     PlugIn {
         key: "remote.log.metadata.manager.class.name",
         harmless: &["org.apache.kafka.server.log.remote.metadata.storage.TopicBasedRemoteLogMetadataManager"],
-        instead: "the topic __remote_log_metadata is kept as it is",
+        instead: "the records are in the topic __remote_log_metadata",
     },
     PlugIn {
         key: "ssl.engine.factory.class",

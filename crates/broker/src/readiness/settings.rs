@@ -7,6 +7,7 @@ use ottla_metadata::settings::listeners::SecurityProtocol;
 use super::plugins;
 use super::{Finding, Kind, Weight};
 use crate::config::BrokerSettings;
+use crate::tier;
 
 /// Beginnings of keys that belong to plug-ins and listeners.
 const OPEN_PREFIXES: [&str; 4] = ["listener.name.", "config.providers.", "rlmm.config.", "rsm.config."];
@@ -107,6 +108,9 @@ pub(crate) fn of_server(settings: &BrokerSettings) -> Vec<Finding> {
             let says = format!("listener {name} wants {protocol}: this release speaks PLAINTEXT only");
             refuse("listener.security.protocol.map", says);
         }
+    }
+    if let Err(says) = tier::settings::check_store(settings) {
+        refuse("remote.log.storage.system.enable", says);
     }
     let authorizer = settings.server.tls.authorizer_class_name.trim();
     if !authorizer.is_empty() {

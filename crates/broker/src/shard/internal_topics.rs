@@ -8,7 +8,8 @@ use ottla_wire::messages::create_topics_request::{CreatableTopic, CreatableTopic
 
 use crate::auto_create;
 use crate::broker::Broker;
-use crate::topic;
+use crate::config::BrokerSettings;
+use crate::{tier, topic};
 
 /// Has an internal topic made unless it is there or on its way.
 pub(crate) fn ensure(broker: &Arc<Broker>, name: &'static str) {
@@ -18,11 +19,15 @@ pub(crate) fn ensure(broker: &Arc<Broker>, name: &'static str) {
 }
 
 /// How a topic is made that was asked for: Kafka's own as Kafka makes them, all others by the defaults.
-pub(crate) fn creatable(settings: &ServerSettings, name: &Str) -> CreatableTopic {
+pub(crate) fn creatable(broker: &Broker, settings: &BrokerSettings, name: &Str) -> CreatableTopic {
+    let server = &settings.server;
     let (partitions, replicas, configs) = match name.as_str() {
-        topic::CONSUMER_OFFSETS => offsets(settings),
-        topic::TRANSACTION_STATE => transactions(settings),
-        topic::SHARE_GROUP_STATE => share_states(settings),
+        topic::CONSUMER_OFFSETS => offsets(server),
+        topic::TRANSACTION_STATE => transactions(server),
+        topic::SHARE_GROUP_STATE => share_states(server),
+        topic::REMOTE_LOG_METADATA if tier::settings::is_enabled(settings) => {
+            remote_log_metadata(broker, settings)
+        }
         _ => (-1, -1, Vec::new()),
     };
     let configs = configs.into_iter().map(|(key, value)| CreatableTopicConfig {
@@ -80,4 +85,19 @@ fn share_states(settings: &ServerSettings) -> Shape {
         it.share_coordinator_state_topic_replication_factor,
         configs,
     )
+}
+
+/// `TopicBasedRemoteLogMetadataManager.newRemoteLogMetadataTopic`. Where nobody said how many replicas, no more than
+/// there are brokers: Kafka's three would keep a smaller cluster from starting.
+fn remote_log_metadata(broker: &Broker, settings: &BrokerSettings) -> Shape {
+    let it = tier::settings::metadata_topic(settings);
+    let brokers = i16::try_from(broker.image.load().cluster.brokers.len()).unwrap_or(i16::MAX).max(1);
+    let replicas = it.replicas.unwrap_or(tier::settings::METADATA_REPLICAS.min(brokers));
+    let configs = vec![
+        ("retention.ms", it.retention_ms.to_string()),
+        ("cleanup.policy", "delete".to_owned()),
+        ("remote.storage.enable", "false".to_owned()),
+        ("min.insync.replicas", it.min_isr.to_string()),
+    ];
+    (it.partitions, replicas, configs)
 }

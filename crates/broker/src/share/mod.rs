@@ -22,7 +22,7 @@ mod rules;
 mod sessions;
 
 pub(crate) use partition::{Acknowledging, Standing, TrackedPartition};
-pub(crate) use reading::{Reading, Slice, Wanted, read};
+pub(crate) use reading::{ReadFailure, Reading, Slice, Wanted, located, read};
 pub(crate) use rules::GroupRules;
 pub(crate) use sessions::{
     ConnectionKey, FINAL_EPOCH, Found, Opened, SessionKey, SessionRequest, Sessions, TopicPartitionId,

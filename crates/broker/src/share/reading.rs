@@ -6,7 +6,7 @@ use ottla_base::{ErrorCode, Offset};
 use ottla_coordinator::share_partition::{AbortedTransaction, FetchedBatch, aborted_batches};
 use ottla_record::{BatchHeader, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC_PREFIX_BYTES, MAGIC_V2};
 use ottla_storage::producer_state::marker_of;
-use ottla_storage::{FileRange, FirstBatch, Log, ReadError, ReadLimit, ReadRequest, View};
+use ottla_storage::{FileRange, FirstBatch, Log, ReadError, ReadLimit, ReadRequest, View, transaction_index};
 use smallvec::SmallVec;
 
 /// The largest control batch that is looked into; markers have a hundred bytes.
@@ -89,9 +89,18 @@ pub(crate) fn read(log: &Log, view: &View, wanted: &Wanted) -> Result<Reading, R
         first_batch: wanted.first_batch,
     };
     let answer = log.read(view, &request)?;
-    let mut reading = Reading { ranges: answer.ranges, ..Reading::default() };
+    located(answer.ranges, &answer.aborted, wanted)
+}
+
+/// What is wanted of these ranges. May wait for the disk.
+pub(crate) fn located(
+    ranges: SmallVec<[FileRange; 1]>,
+    aborted: &[transaction_index::AbortedTransaction],
+    wanted: &Wanted,
+) -> Result<Reading, ReadFailure> {
+    let mut reading = Reading { ranges, ..Reading::default() };
     reading.locate(wanted)?;
-    let transactions = answer.aborted.iter().map(|it| AbortedTransaction {
+    let transactions = aborted.iter().map(|it| AbortedTransaction {
         producer_id: it.producer_id.get(),
         first_offset: it.first_offset.get(),
     });

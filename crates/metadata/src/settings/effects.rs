@@ -3,7 +3,6 @@
 pub(super) const SECURITY: &str = "security";
 pub(super) const REPLICATION: &str = "replication";
 pub(super) const QUORUM: &str = "several controllers";
-pub(super) const TIERED_STORAGE: &str = "tiered storage";
 pub(super) const QUOTAS: &str = "quotas";
 pub(super) const TELEMETRY: &str = "client telemetry";
 
@@ -17,3 +16,5 @@ pub(super) const EARLY: &str = "every listener is bound at the start and serves 
 pub(super) const STABLE: &str = "Ottla has no API versions in development";
 pub(super) const ONE_ASSIGNOR: &str = "there is one assignor for groups of this kind";
 pub(super) const BUFFERS: &str = "no write buffers are kept for the next use";
+pub(super) const NO_CUSTOM_METADATA: &str = "Ottla's stores keep no metadata of their own";
+pub(super) const OWN_RECORDS: &str = "the broker reads and writes the records itself";

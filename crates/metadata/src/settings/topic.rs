@@ -5,7 +5,7 @@ use ottla_base::settings::Emptiness::MayBeEmpty;
 use ottla_base::settings::{any, at_least, between, honoured, later, list_of, one_of};
 
 use crate::settings::checks::{GZIP_LEVEL, THROTTLED_REPLICAS};
-use crate::settings::effects::{QUOTAS, TIERED_STORAGE};
+use crate::settings::effects::QUOTAS;
 
 settings! {
     /// Settings of a topic.
@@ -53,10 +53,10 @@ settings! {
             THROTTLED_REPLICAS, MEDIUM, dynamic, later(QUOTAS);
         /// How many bytes of a partition stay on the local disk; -2 means as many as are retained.
         local_retention_bytes: i64 = "local.retention.bytes", "-2", at_least(-2), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// How long a segment stays on the local disk; -2 means as long as it is retained.
         local_retention_ms: i64 = "local.retention.ms", "-2", at_least(-2), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// The longest a record may stay uncompacted.
         max_compaction_lag_ms: i64 = "max.compaction.lag.ms", "9223372036854775807", at_least(1), MEDIUM,
             dynamic, honoured();
@@ -86,19 +86,19 @@ settings! {
         preallocate: bool = "preallocate", "false", any(), MEDIUM, dynamic, honoured();
         /// How many bytes of a closed segment's successors may wait before it is copied to tiered storage.
         remote_copy_lag_bytes: i64 = "remote.copy.lag.bytes", "-1", at_least(-1), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// How long a closed segment may wait before it is copied to tiered storage.
         remote_copy_lag_ms: i64 = "remote.copy.lag.ms", "0", at_least(-1), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// Whether nothing more is copied to tiered storage.
         remote_log_copy_disable: bool = "remote.log.copy.disable", "false", any(), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// Whether the tiered data is deleted when tiered storage is switched off for the topic.
         remote_log_delete_on_disable: bool = "remote.log.delete.on.disable", "false", any(), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// Whether closed segments go to tiered storage.
         remote_storage_enable: bool = "remote.storage.enable", "false", any(), MEDIUM, dynamic,
-            later(TIERED_STORAGE);
+            honoured();
         /// How many bytes of a partition are kept; negative means all of them.
         retention_bytes: i64 = "retention.bytes", "-1", any(), MEDIUM, dynamic, honoured();
         /// How long a segment is kept; -1 means for ever.

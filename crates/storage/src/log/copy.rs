@@ -31,12 +31,12 @@ impl Log {
     pub(crate) fn copy_from(self: &Arc<Self>, source: &Log, max_bytes: u32) -> Result<u32, StorageError> {
         let view = source.view();
         let end = self.view().end;
-        if end >= view.log_start && end <= view.end {
+        if end >= view.local_start() && end <= view.end {
             let bytes = source.bytes_at(&view, end, max_bytes)?;
             return self.append_copied(&bytes);
         }
         // What is between is gone, or nothing is here yet.
-        let bytes = source.bytes_at(&view, view.log_start, max_bytes)?;
+        let bytes = source.bytes_at(&view, view.local_start(), max_bytes)?;
         let start = match Batches::new(&bytes).next() {
             Some(Ok(first)) => {
                 first.base_offset(MAX_LEGACY_BYTES).map_err(|it| source.unreadable(&it.to_string()))?
@@ -68,7 +68,7 @@ impl Log {
         let answer = match self.read(view, &request) {
             Ok(answer) => answer,
             // It was deleted meanwhile: the next try begins at the new start.
-            Err(ReadError::OutOfRange { .. }) => return Ok(Vec::new()),
+            Err(ReadError::OutOfRange { .. } | ReadError::Tiered { .. }) => return Ok(Vec::new()),
             Err(ReadError::Storage(error)) => return Err(error),
         };
         let mut bytes = vec![0; answer.bytes as usize];
@@ -107,7 +107,7 @@ impl Log {
         self.set_config(source.config());
         self.cleaning.take_over(&source.cleaning);
         self.flush_now()?;
-        self.finish_copy(&mut guard)?;
+        self.finish_copy(&mut guard, source.tiered_end.load(Ordering::Acquire))?;
         source.rename_held(&mut guard, deleted)?;
         // From here on this copy is all there is.
         source.closed.store(true, Ordering::Release);
@@ -128,7 +128,7 @@ impl Log {
     }
 
     /// Gives the copy what is not in the batches: offsets, epochs and producers.
-    fn finish_copy(&self, source: &mut super::Appender) -> Result<(), StorageError> {
+    fn finish_copy(&self, source: &mut super::Appender, source_tiered_end: i64) -> Result<(), StorageError> {
         let _syncing = self.flush.hold();
         let mut guard = self.appender.lock();
         let appender = &mut *guard;
@@ -136,6 +136,9 @@ impl Log {
         if source.log_start > appender.log_start {
             appender.move_log_start(self, source.log_start, LogStartReason::LeaderOffsetIncremented);
         }
+        // What is below the first batch is not here, but tiered.
+        appender.log_start = source.log_start;
+        self.tiered_end.store(source_tiered_end, Ordering::Release);
         appender.epochs = source.epochs.clone();
         appender.epochs_changed = false;
         let high_watermark = source.high_watermark.clamp(appender.log_start, appender.tail.end);

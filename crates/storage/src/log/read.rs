@@ -82,6 +82,14 @@ pub enum ReadError {
         /// The end.
         end: Offset,
     },
+    /// The log has the offset, but not on this disk: it was tiered.
+    #[error("offset {from} is tiered, the local log begins at {local_start}")]
+    Tiered {
+        /// What was asked for.
+        from: Offset,
+        /// The first offset on this disk.
+        local_start: Offset,
+    },
     /// The log cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -92,6 +100,7 @@ impl ReadError {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Tiered { .. } => ErrorCode::OffsetMovedToTieredStorage,
             ReadError::Storage(error) => error.error_code(),
         }
     }
@@ -154,8 +163,8 @@ impl Log {
             Err(ReadError::Storage(error @ StorageError::Corrupt { .. })) => {
                 let now = self.view();
                 // What the view shows may have been deleted since, or compacted long ago.
-                if from < now.log_start {
-                    Err(ReadError::OutOfRange { from, start: now.log_start, end: now.end })
+                if from < now.local_start() {
+                    self.check_offset(&now, from).map(|()| ReadAnswer::default())
                 } else if view.has_same_segments(&now) {
                     Err(error.into())
                 } else {
@@ -181,12 +190,19 @@ impl Log {
         }
     }
 
-    fn read_view(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
-        self.check()?;
-        let ReadRequest { from, max_bytes, .. } = *request;
+    /// Whether a view has an offset on this disk.
+    fn check_offset(&self, view: &View, from: Offset) -> Result<(), ReadError> {
         if from < view.log_start || from > view.end {
             return Err(ReadError::OutOfRange { from, start: view.log_start, end: view.end });
         }
+        let local_start = view.local_start();
+        if from < local_start { Err(ReadError::Tiered { from, local_start }) } else { Ok(()) }
+    }
+
+    fn read_view(&self, view: &View, request: &ReadRequest) -> Result<ReadAnswer, ReadError> {
+        self.check()?;
+        let ReadRequest { from, max_bytes, .. } = *request;
+        self.check_offset(view, from)?;
         let limit = view.limit(request.limit);
         let mut answer = ReadAnswer::default();
         let Some(first) = floor(&view.segments, from) else { return Ok(answer) };
@@ -248,6 +264,21 @@ impl Log {
             }
         }
         Ok(aborted)
+    }
+
+    /// The transactions, aborted in segments of this disk, that have records among `offsets`. For readers of what was
+    /// tiered, where a transaction may end later. Blocks.
+    pub fn aborted_on_disk(&self, offsets: Range<Offset>) -> Result<Vec<AbortedTransaction>, StorageError> {
+        self.check()?;
+        let view = self.view();
+        let first = floor(&view.segments, offsets.start).unwrap_or(0);
+        self.aborted_in(&view, first, offsets)
+    }
+
+    /// Whether a transaction was aborted in the segment at `at`; its index is whole after this.
+    pub(super) fn aborted_at(&self, view: &View, at: usize) -> Result<bool, StorageError> {
+        let offsets = Offset::ZERO..Offset(i64::MAX);
+        self.collect_aborted(view, at, &offsets).map(|it| !it.aborted.is_empty())
     }
 
     /// The same from one segment's index, which is made anew if it is damaged.

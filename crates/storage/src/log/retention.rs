@@ -17,11 +17,21 @@ enum Breach {
     Age,
 }
 
+/// What breaches a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Breaching {
+    /// How many segments at the start, none of which holds anything uncommitted or not yet copied.
+    count: usize,
+    /// Whether the active one would go if it had been copied.
+    active_waits: bool,
+}
+
 impl Log {
     /// Removes the segments that the topic's configuration keeps no longer. Gives how many. Blocks.
     pub fn apply_retention(self: &Arc<Self>) -> Result<usize, StorageError> {
         let mut removed = self.remove_breaching(Breach::LogStart)?;
-        if self.config.load().cleanup_delete {
+        let config = self.config.load_full();
+        if config.cleanup_delete || config.copying().is_some() {
             removed += self.remove_breaching(Breach::Size)?;
             removed += self.remove_breaching(Breach::Age)?;
         }
@@ -29,7 +39,8 @@ impl Log {
     }
 
     fn remove_breaching(self: &Arc<Self>, breach: Breach) -> Result<usize, StorageError> {
-        if self.first_breaching(breach)? == 0 {
+        let found = self.first_breaching(breach)?;
+        if found == Breaching::default() {
             return Ok(0);
         }
         // Once more, with the appender kept away.
@@ -38,7 +49,13 @@ impl Log {
         self.check()?;
         let appender = &mut *guard;
         self.view.store(Arc::new(appender.view()));
-        let mut count = self.first_breaching(breach)?;
+        let Breaching { mut count, active_waits } = self.first_breaching(breach)?;
+        if active_waits && appender.tail.end > appender.tail.active().base() {
+            // It is copied once it is sealed, and goes then.
+            let end = appender.tail.end;
+            appender.roll(self, end)?;
+            self.view.store(Arc::new(appender.view()));
+        }
         if count == appender.tail.segments.len() {
             let end = appender.tail.end;
             if end == appender.tail.active().base() {
@@ -49,6 +66,7 @@ impl Log {
             }
         }
         if count == 0 {
+            self.publish(guard);
             return Ok(0);
         }
         // The name that keeps the offsets is durable before the names that kept them go.
@@ -59,7 +77,8 @@ impl Log {
         let start = stay[0].base();
         let log_start = appender.log_start;
         appender.tail.segments = Arc::new(stay);
-        if start > log_start {
+        // What is copied elsewhere stays readable.
+        if start > log_start && self.config.load().copying().is_none() {
             appender.move_log_start(self, start, LogStartReason::SegmentDeletion);
         }
         self.retire(&mut appender.snapshots, &go)?;
@@ -74,11 +93,16 @@ impl Log {
         Ok(count)
     }
 
-    /// How many segments at the start breach a limit. None that holds anything uncommitted does.
-    fn first_breaching(&self, breach: Breach) -> Result<usize, StorageError> {
+    /// Which segments at the start breach a limit.
+    fn first_breaching(&self, breach: Breach) -> Result<Breaching, StorageError> {
         let (view, config) = (self.view(), self.config());
         let now = self.files.host.wall_clock();
-        let mut excess = match config.retention_bytes {
+        let copying = config.copying();
+        let retention_bytes = copying.map_or(config.retention_bytes, |it| it.local_retention_bytes);
+        let retention_ms = copying.map_or(config.retention_ms, |it| it.local_retention_ms);
+        let tiered_end = self.tiered_end();
+        let mut active_waits = false;
+        let mut excess = match retention_bytes {
             Some(limit) => view.size().saturating_sub(limit),
             None => 0,
         };
@@ -92,11 +116,11 @@ impl Log {
                 Breach::LogStart => !is_last && view.end_of(at) <= view.log_start,
                 Breach::Size => {
                     let size = u64::from(segment.len());
-                    let breaches = config.retention_bytes.is_some() && size <= excess && excess > 0;
+                    let breaches = retention_bytes.is_some() && size <= excess && excess > 0;
                     excess = excess.saturating_sub(size);
                     breaches
                 }
-                Breach::Age => match config.retention_ms {
+                Breach::Age => match retention_ms {
                     Some(limit) => self.age_ms(segment, now)? > i64::try_from(limit).unwrap_or(i64::MAX),
                     None => false,
                 },
@@ -104,9 +128,15 @@ impl Log {
             if !breaches {
                 break;
             }
+            let below_start = !is_last && view.end_of(at) <= view.log_start;
+            if copying.is_some() && !below_start && tiered_end.is_none_or(|it| view.end_of(at) > it) {
+                // It goes when it has been copied.
+                active_waits = is_last;
+                break;
+            }
             count += 1;
         }
-        Ok(count)
+        Ok(Breaching { count, active_waits })
     }
 
     /// How old a segment's newest record is.

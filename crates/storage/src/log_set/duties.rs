@@ -215,7 +215,10 @@ impl LogSet {
             let view = entry.log.view();
             let offset = match checkpoint {
                 Checkpoint::RecoveryPoints => Some(entry.log.recovery_point()),
-                Checkpoint::LogStarts => Some(view.log_start).filter(|start| *start > view.first_base()),
+                Checkpoint::LogStarts => {
+                    let tiered = entry.log.config().tiering.is_some();
+                    Some(view.log_start).filter(|start| tiered || *start > view.first_base())
+                }
                 Checkpoint::HighWatermarks => Some(view.high_watermark),
                 Checkpoint::Cleaned => entry.log.cleaning.cleaned(),
             };

@@ -100,7 +100,7 @@ impl LogSet {
     pub fn advance_move(&self, partition: &TopicPartition, max_bytes: u32) -> Result<CopyStep, StorageError> {
         let copy = self.futures.read().get(partition).cloned();
         let (Some(copy), Some(log)) = (copy, self.get(partition)) else { return Ok(CopyStep::Over) };
-        if copy.view().end == log.view().end && copy.view().end >= log.view().log_start {
+        if copy.view().end == log.view().end && copy.view().end >= log.view().local_start() {
             return Ok(CopyStep::Level);
         }
         let bytes = copy.copy_from(&log, max_bytes)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ottla_base::ErrorCode;
 use ottla_net::{Piece, Response};
 use ottla_storage::FileRange;
@@ -37,6 +38,8 @@ pub(super) struct PartitionAnswer {
     /// Absent for readers that do not ask.
     pub aborted: Option<Vec<transaction_index::AbortedTransaction>>,
     pub ranges: SmallVec<[FileRange; 1]>,
+    /// Records that were read from tiered storage, in the place of `ranges`.
+    pub tiered: Bytes,
     pub records_len: u32,
 }
 
@@ -54,6 +57,7 @@ impl PartitionAnswer {
             aborted: matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
                 .then(Vec::new),
             ranges: SmallVec::new(),
+            tiered: Bytes::new(),
             records_len: 0,
         }
     }
@@ -98,16 +102,7 @@ impl FetchAnswer {
             Err(error) => return call.unwritable(&error),
         };
         let (frame, cuts) = writer.into_parts();
-        let ranges = self.partitions.iter().flat_map(|it| &it.ranges);
-        Response::spliced(
-            frame,
-            &cuts,
-            ranges.map(|it| Piece::File {
-                file: it.file.as_ref().clone(),
-                offset: it.position,
-                len: u64::from(it.len),
-            }),
-        )
+        Response::spliced(frame, &cuts, self.partitions.iter().flat_map(PartitionAnswer::pieces))
     }
 
     fn write(&self, writer: &mut Writer, broker: &Broker, call: &Call) -> Result<(), EncodeError> {
@@ -190,6 +185,17 @@ impl EncodeAs<PartitionData> for WithHint<'_> {
 }
 
 impl PartitionAnswer {
+    /// The records, piece by piece.
+    fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let ranges = self.ranges.iter().map(|it| Piece::File {
+            file: it.file.as_ref().clone(),
+            offset: it.position,
+            len: u64::from(it.len),
+        });
+        let tiered = (!self.tiered.is_empty()).then(|| Piece::Bytes(self.tiered.clone()));
+        ranges.chain(tiered)
+    }
+
     /// Whether the reader's log parts from this one.
     pub(super) fn is_diverging(&self) -> bool {
         self.diverging.epoch >= 0

@@ -1,0 +1,246 @@
+//! Records and offsets that are not on the local disk any more (`RemoteLogReader`, `RemoteLogOffsetReader`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ottla_base::{ErrorCode, Offset, Timestamp};
+use ottla_host::disk::Open;
+use ottla_storage::leader_epochs::LeaderEpochs;
+use ottla_storage::transaction_index::AbortedTransaction;
+use ottla_storage::{FileRange, TimestampedOffset};
+use ottla_tier::{SegmentMetadata, SegmentState, TierError, Wanted, is_in_lineage};
+
+use super::{Pending, Tier, Tracked, size};
+use crate::broker::Broker;
+use crate::partition::Partition;
+
+/// What to read of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WantedTiered {
+    /// The first offset wanted.
+    pub(crate) from: Offset,
+    /// No batch that begins here or later is given.
+    pub(crate) end: Offset,
+    /// The most bytes wanted.
+    pub(crate) max_bytes: u32,
+    /// Whether the first batch is given, whole, even if it has more.
+    pub(crate) at_least_one: bool,
+    /// Whether aborted transactions are told.
+    pub(crate) read_committed: bool,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TieredRead {
+    /// Whole batches.
+    pub(crate) records: Bytes,
+    /// The aborted transactions that have records among them.
+    pub(crate) aborted: Vec<AbortedTransaction>,
+}
+
+impl Tier {
+    /// Whether reads have to pause (`remote.log.manager.fetch.max.bytes.per.second`).
+    pub(crate) fn fetch_is_throttled(&self) -> bool {
+        let wait = self.throttled(&self.fetch_quota, self.host.now());
+        if !wait.is_zero() {
+            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            self.fetch_throttle_ms.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+        }
+        !wait.is_zero()
+    }
+
+    /// Reads records. Gives nothing if there is too much to do, or the bound of bytes a second is reached.
+    pub(crate) async fn read(
+        &self,
+        broker: &Broker,
+        partition: &Arc<Partition>,
+        wanted: WantedTiered,
+    ) -> Result<TieredRead, ErrorCode> {
+        let most = size(broker.settings.load().server.tiered.remote_log_reader_max_pending_tasks);
+        let _pending = match Pending::begin(&self.pending_reads, most.saturating_add(self.readers.count())) {
+            Some(pending) => pending,
+            None => {
+                tracing::debug!(%partition, most, "too many reads of tiered segments wait");
+                return Ok(TieredRead::default());
+            }
+        };
+        let _slot = self.readers.take().await;
+        let begun = self.host.now();
+        let read = self.read_now(broker, partition, wanted).await;
+        self.read_time.record(self.host.now().since(begun));
+        let counters = [&broker.metrics.all_topics, &*partition.counters];
+        for it in counters {
+            it.remote_fetch_requests.increment();
+            match &read {
+                Ok(read) => it.remote_fetch_bytes.add(read.records.len() as u64),
+                Err(_) => it.remote_fetch_errors.increment(),
+            }
+        }
+        if let Ok(read) = &read {
+            self.fetch_quota.lock().record(read.records.len() as u64, self.host.now());
+        }
+        read.map_err(|error| {
+            let code = error.error_code();
+            if code != ErrorCode::OffsetOutOfRange {
+                tracing::error!(%partition, %error, "a tiered segment cannot be read");
+            }
+            code
+        })
+    }
+
+    /// Records as a range of a file, for those who cut pieces out of it. It has no name and goes with its last reader.
+    pub(crate) async fn spool(&self, records: Bytes) -> std::io::Result<FileRange> {
+        let disk = self.host.disk();
+        let path = self.reader.indexes().directory().join(format!("spool-{:016x}", self.host.random_u64()));
+        let spooled = self.host.blocking(move || {
+            let file = disk.open(&path, Open::CreateNew)?;
+            file.write_all_at(&records, 0)?;
+            disk.remove_file(&path)?;
+            let len = u32::try_from(records.len()).unwrap_or(u32::MAX);
+            Ok(FileRange { file: Arc::new(file), position: 0, len })
+        });
+        spooled.await
+    }
+
+    async fn read_now(
+        &self,
+        broker: &Broker,
+        partition: &Arc<Partition>,
+        wanted: WantedTiered,
+    ) -> Result<TieredRead, TierError> {
+        let tracked = self.tracked(partition);
+        let epochs = partition.log().with_epochs(Clone::clone);
+        let missing = || TierError::NotFound(format!("offset {} of {partition}", wanted.from));
+        let mut segment = find(&tracked, &epochs, wanted.from);
+        if segment.is_none() && self.is_ready(broker, &tracked.partition).await {
+            segment = find(&tracked, &epochs, wanted.from);
+        }
+        let mut segment = segment.ok_or_else(missing)?;
+        let within = Wanted {
+            from: wanted.from,
+            end: wanted.end,
+            max_bytes: wanted.max_bytes,
+            at_least_one: wanted.at_least_one,
+        };
+        loop {
+            let read = self.reader.read(&segment, within).await?;
+            if !read.records.is_empty() {
+                let aborted = match wanted.read_committed {
+                    true => {
+                        self.aborted(partition, &tracked, &epochs, &segment, wanted.from..read.end).await?
+                    }
+                    false => Vec::new(),
+                };
+                return Ok(TieredRead { records: read.records, aborted });
+            }
+            // Nothing of it may be left from the offset on.
+            match find(&tracked, &epochs, segment.end) {
+                Some(next) if wanted.at_least_one && next.start > segment.start => segment = next,
+                _ => return Ok(TieredRead::default()),
+            }
+        }
+    }
+
+    /// The aborted transactions that have records among `offsets`, which are in a segment: from its index, those of
+    /// the segments after it, and those on the disk.
+    async fn aborted(
+        &self,
+        partition: &Partition,
+        tracked: &Tracked,
+        epochs: &LeaderEpochs,
+        segment: &Arc<SegmentMetadata>,
+        offsets: std::ops::Range<Offset>,
+    ) -> Result<Vec<AbortedTransaction>, TierError> {
+        let mut aborted: Vec<AbortedTransaction> = Vec::new();
+        let mut current = Some(segment.clone());
+        while let Some(segment) = current {
+            let collected = self.reader.indexes().aborted(&segment, offsets.start, offsets.end).await?;
+            aborted.extend(collected.aborted);
+            if collected.complete {
+                return Ok(aborted);
+            }
+            current = next_with_transactions(tracked, epochs, segment.end);
+        }
+        let log = partition.log();
+        let on_disk = self.host.blocking(move || log.aborted_on_disk(offsets)).await?;
+        // A segment may be in both places.
+        for it in on_disk {
+            if !aborted.contains(&it) {
+                aborted.push(it);
+            }
+        }
+        Ok(aborted)
+    }
+
+    /// The first record of the tier at or after the log start whose timestamp is `timestamp` or higher.
+    pub(crate) async fn find_timestamp(
+        &self,
+        partition: &Arc<Partition>,
+        timestamp: Timestamp,
+        limit: Duration,
+    ) -> Result<Option<TimestampedOffset>, ErrorCode> {
+        let find = async {
+            let _slot = self.readers.take().await;
+            self.find_timestamp_now(partition, timestamp).await
+        };
+        match self.host.timeout(limit, find).await {
+            Err(_) => Err(ErrorCode::RequestTimedOut),
+            Ok(found) => found.map_err(|error| {
+                tracing::error!(%partition, %error, "a time cannot be looked up in tiered segments");
+                error.error_code()
+            }),
+        }
+    }
+
+    async fn find_timestamp_now(
+        &self,
+        partition: &Arc<Partition>,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimestampedOffset>, TierError> {
+        let tracked = self.tracked(partition);
+        let log = partition.log();
+        let (view, epochs) = (log.view(), log.with_epochs(Clone::clone));
+        let Some(first) = epochs.epoch_of(view.log_start) else { return Ok(None) };
+        for epoch in epochs.entries().iter().filter(|it| it.epoch >= first) {
+            let segments: Vec<_> =
+                tracked.catalog.lock().of_epoch(epoch.epoch).into_iter().cloned().collect();
+            for segment in segments {
+                let wanted = segment.state == SegmentState::CopyFinished
+                    && segment.max_timestamp >= timestamp
+                    && segment.end > view.log_start
+                    && is_in_lineage(&segment, view.end, epochs.entries());
+                if !wanted {
+                    continue;
+                }
+                if segment.start >= view.local_start() {
+                    // What is on the disk is found there.
+                    return Ok(None);
+                }
+                let found = self.reader.find_timestamp(&segment, timestamp, view.log_start).await?;
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The segment that has an offset.
+fn find(tracked: &Tracked, epochs: &LeaderEpochs, offset: Offset) -> Option<Arc<SegmentMetadata>> {
+    let epoch = epochs.epoch_of(offset)?;
+    tracked.catalog.lock().find(epoch, offset).cloned()
+}
+
+/// The first segment from an offset on in which a transaction was aborted.
+fn next_with_transactions(
+    tracked: &Tracked,
+    epochs: &LeaderEpochs,
+    offset: Offset,
+) -> Option<Arc<SegmentMetadata>> {
+    let first = epochs.epoch_of(offset)?;
+    let catalog = tracked.catalog.lock();
+    let after = epochs.entries().iter().filter(|it| it.epoch >= first);
+    after.filter_map(|it| catalog.next_with_transactions(it.epoch, it.start.max(offset)).cloned()).next()
+}

@@ -1,0 +1,54 @@
+//! What can go wrong with a tier, by what the caller should do about it.
+
+use ottla_base::ErrorCode;
+use ottla_storage::StorageError;
+
+/// Why an operation on a tier was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TierError {
+    /// There is no such object.
+    #[error("{0} is not in tiered storage")]
+    NotFound(String),
+    /// The store did not do it; the same call may succeed later.
+    #[error("tiered storage: {0}")]
+    Store(String),
+    /// What came back is not what was put there.
+    #[error("{object} in tiered storage is corrupt at byte {position}: {reason}")]
+    Corrupt {
+        /// Which object.
+        object: String,
+        /// Where in it.
+        position: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A local file cannot be used.
+    #[error("{path}: {reason}")]
+    Local {
+        /// Which file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] StorageError),
+    /// A setting makes no store.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl TierError {
+    /// The answer to who wanted to read.
+    pub fn error_code(&self) -> ErrorCode {
+        match self {
+            // Kafka answers what it cannot find in the tier as an offset that is not there.
+            TierError::NotFound(_) => ErrorCode::OffsetOutOfRange,
+            TierError::Log(error) => error.error_code(),
+            TierError::Store(_)
+            | TierError::Corrupt { .. }
+            | TierError::Local { .. }
+            | TierError::Settings(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}

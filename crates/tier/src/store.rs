@@ -1,0 +1,269 @@
+//! The objects: a directory, S3, Google Cloud Storage, Azure, or memory.
+//!
+//! Keys are as Kafka's `LocalTieredStorage` lays out its directory, so that either reads what the other tiered:
+//! `<topic>-<partition>-<topic id>/<start, 20 digits>-<attempt><.log | .index | .timeindex | .txnindex | .snapshot |
+//! .leader_epoch_checkpoint>`, below the prefix in the URL.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme};
+use ottla_host::{File, Host};
+use ottla_storage::file_names::SegmentFile;
+use url::Url;
+
+use crate::error::TierError;
+use crate::segment::SegmentMetadata;
+
+/// Larger segments are put in parts of this size.
+const PART_BYTES: u32 = 16 << 20;
+/// The extension of a segment's leader epochs.
+const LEADER_EPOCHS: &str = ".leader_epoch_checkpoint";
+
+/// What a segment's objects are made of.
+pub struct SegmentData {
+    /// The file of its batches.
+    pub log: Arc<File>,
+    /// How many bytes of the file are its.
+    pub log_bytes: u32,
+    /// The offset index.
+    pub offset_index: Bytes,
+    /// The time index.
+    pub time_index: Bytes,
+    /// The index of aborted transactions, if there are any.
+    pub transaction_index: Option<Bytes>,
+    /// The producers at its end.
+    pub producers: Bytes,
+    /// The leader epochs up to its end, in the text of a checkpoint.
+    pub epochs: Bytes,
+}
+
+/// Where the objects are.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `memory:///`.
+    pub url: String,
+    /// Credentials, regions and endpoints under the names of the `object_store` crate, such as `aws_endpoint`;
+    /// later ones win, unknown ones are passed over.
+    pub options: Vec<(String, String)>,
+}
+
+/// The objects of all tiered segments. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    host: Host,
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    /// The directory, for a local one.
+    directory: Option<PathBuf>,
+}
+
+fn failed(error: object_store::Error) -> TierError {
+    match error {
+        object_store::Error::NotFound { path, .. } => TierError::NotFound(path),
+        other => TierError::Store(other.to_string()),
+    }
+}
+
+impl Store {
+    /// Whether a URL names a store. Nothing is made or asked.
+    pub fn check(options: &StoreOptions) -> Result<(), TierError> {
+        match parse(options)? {
+            Place::Directory(_) => Ok(()),
+            Place::Url(url) => objects(&url, options).map(|_| ()),
+        }
+    }
+
+    /// Opens a store; a local directory is made if it is missing. Asks no server yet.
+    pub fn open(host: &Host, options: &StoreOptions) -> Result<Store, TierError> {
+        match parse(options)? {
+            Place::Directory(path) => Store::directory(host, path),
+            Place::Url(url) => {
+                let (objects, prefix) = objects(&url, options)?;
+                Ok(Store { host: host.clone(), objects: objects.into(), prefix, directory: None })
+            }
+        }
+    }
+
+    /// A local directory, made if it is missing. What is written there is durable when it is done.
+    pub fn directory(host: &Host, path: PathBuf) -> Result<Store, TierError> {
+        let local = |error: &dyn std::fmt::Display| TierError::Local {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        host.disk().create_dir_all(&path).map_err(|error| local(&error))?;
+        let objects =
+            LocalFileSystem::new_with_prefix(&path).map_err(|error| local(&error))?.with_fsync(true);
+        let objects = Arc::new(objects);
+        Ok(Store { host: host.clone(), objects, prefix: Path::default(), directory: Some(path) })
+    }
+
+    /// Objects in memory.
+    pub fn memory(host: &Host) -> Store {
+        Store::of(host, Arc::new(InMemory::new()))
+    }
+
+    /// Any store of objects.
+    pub fn of(host: &Host, objects: Arc<dyn ObjectStore>) -> Store {
+        Store { host: host.clone(), objects, prefix: Path::default(), directory: None }
+    }
+
+    fn key(&self, segment: &SegmentMetadata, extension: &str) -> Path {
+        let partition = &segment.id.partition;
+        let folder = format!("{}-{}-{}", partition.topic, partition.index, partition.topic_id);
+        let name = format!("{:020}-{}{extension}", segment.start.get(), segment.id.id);
+        self.prefix.clone().join(folder).join(name)
+    }
+
+    /// Puts a segment's objects, its log last. What was put stays if one of them fails.
+    pub async fn put(&self, segment: &SegmentMetadata, data: &SegmentData) -> Result<(), TierError> {
+        let small = [
+            (SegmentFile::OffsetIndex.extension(), Some(&data.offset_index)),
+            (SegmentFile::TimeIndex.extension(), Some(&data.time_index)),
+            (SegmentFile::TransactionIndex.extension(), data.transaction_index.as_ref()),
+            (SegmentFile::Snapshot.extension(), Some(&data.producers)),
+            (LEADER_EPOCHS, Some(&data.epochs)),
+        ];
+        for (extension, content) in small {
+            if let Some(content) = content {
+                let key = self.key(segment, extension);
+                self.objects.put(&key, content.clone().into()).await.map_err(failed)?;
+            }
+        }
+        self.put_log(&self.key(segment, SegmentFile::Log.extension()), data).await
+    }
+
+    async fn put_log(&self, key: &Path, data: &SegmentData) -> Result<(), TierError> {
+        if data.log_bytes <= PART_BYTES {
+            let content = self.piece(data, 0..data.log_bytes).await?;
+            self.objects.put(key, content.into()).await.map_err(failed)?;
+            return Ok(());
+        }
+        let mut upload = self.objects.put_multipart(key).await.map_err(failed)?;
+        let put = async {
+            let mut position = 0;
+            while position < data.log_bytes {
+                let end = position.saturating_add(PART_BYTES).min(data.log_bytes);
+                let content = self.piece(data, position..end).await?;
+                upload.put_part(content.into()).await.map_err(failed)?;
+                position = end;
+            }
+            upload.complete().await.map(|_| ()).map_err(failed)
+        };
+        let put = put.await;
+        if put.is_err() {
+            // The parts that were put are nobody's. Should this fail too, they are for the bucket's own rules.
+            let _ = upload.abort().await;
+        }
+        put
+    }
+
+    async fn piece(&self, data: &SegmentData, positions: Range<u32>) -> Result<Bytes, TierError> {
+        let file = data.log.clone();
+        let read = self.host.blocking(move || {
+            let mut content = vec![0; (positions.end - positions.start) as usize];
+            file.read_exact_at(&mut content, u64::from(positions.start)).map(|()| Bytes::from(content))
+        });
+        let local = |error: std::io::Error| TierError::Local {
+            path: "a segment to copy".to_owned(),
+            reason: error.to_string(),
+        };
+        read.await.map_err(local)
+    }
+
+    /// Bytes of a segment's log.
+    pub async fn log(&self, segment: &SegmentMetadata, positions: Range<u32>) -> Result<Bytes, TierError> {
+        let key = self.key(segment, SegmentFile::Log.extension());
+        let wanted = (positions.end - positions.start) as usize;
+        let range = u64::from(positions.start)..u64::from(positions.end);
+        let bytes = self.objects.get_range(&key, range).await.map_err(failed)?;
+        if bytes.len() != wanted {
+            let reason = format!("{wanted} bytes were asked for and {} came back", bytes.len());
+            return Err(TierError::Corrupt {
+                object: key.to_string(),
+                position: u64::from(positions.start),
+                reason,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// One of a segment's indexes, of at most `max_bytes`.
+    pub async fn index(
+        &self,
+        segment: &SegmentMetadata,
+        kind: SegmentFile,
+        max_bytes: u64,
+    ) -> Result<Bytes, TierError> {
+        let key = self.key(segment, kind.extension());
+        let found = self.objects.get(&key).await.map_err(failed)?;
+        if found.meta.size > max_bytes {
+            let reason = format!("an index of {} bytes", found.meta.size);
+            return Err(TierError::Corrupt { object: key.to_string(), position: 0, reason });
+        }
+        found.bytes().await.map_err(failed)
+    }
+
+    /// Deletes a segment's objects, the log first; those that are gone already are no failure.
+    pub async fn delete(&self, segment: &SegmentMetadata) -> Result<(), TierError> {
+        let kinds = SegmentFile::ALL.map(SegmentFile::extension);
+        for extension in kinds.into_iter().chain([LEADER_EPOCHS]) {
+            let key = self.key(segment, extension);
+            match self.objects.delete(&key).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+            self.delete_staged(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// What a stop in the middle of a write left beside a file.
+    async fn delete_staged(&self, key: &Path) -> Result<(), TierError> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let path = directory.join(format!("{key}#1"));
+        let disk = self.host.disk();
+        let removed = self.host.blocking(move || {
+            disk.remove_file_if_exists(&path).map_err(|error| (path.display().to_string(), error.to_string()))
+        });
+        removed.await.map(|_| ()).map_err(|(path, reason)| TierError::Local { path, reason })
+    }
+}
+
+/// What a URL names.
+enum Place {
+    Directory(PathBuf),
+    Url(Url),
+}
+
+fn invalid(options: &StoreOptions, reason: &dyn std::fmt::Display) -> TierError {
+    TierError::Settings(format!("`{}`: {reason}", options.url))
+}
+
+fn parse(options: &StoreOptions) -> Result<Place, TierError> {
+    let url = Url::parse(&options.url).map_err(|error| invalid(options, &error))?;
+    if url.scheme() == "file" {
+        let path = url.to_file_path().map_err(|()| invalid(options, &"no absolute path"))?;
+        return Ok(Place::Directory(path));
+    }
+    let (scheme, _) = ObjectStoreScheme::parse(&url).map_err(|error| invalid(options, &error))?;
+    match scheme {
+        ObjectStoreScheme::Http => {
+            Err(invalid(options, &"objects are kept at file, s3, gs, az or abfs, not at an HTTP server"))
+        }
+        _ => Ok(Place::Url(url)),
+    }
+}
+
+fn objects(url: &Url, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, Path), TierError> {
+    let own = options.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    object_store::parse_url_opts(url, own).map_err(|error| invalid(options, &error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Tiered storage: the same script against Apache Kafka with its `LocalTieredStorage` and against Ottla, one
+//! directory and one bucket.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Setting;
+use super::capture::capture;
+use super::mask::mask;
+use super::node::{Maker, Node};
+use super::reference::{ClassPath, Reference};
+use super::roundtrip;
+use super::transcript::Transcript;
+use crate::command;
+use crate::workspace::{Outcome, root};
+
+const LIMIT: Duration = Duration::from_secs(300);
+const EMPTY_LIMIT: Duration = Duration::from_secs(60);
+const SERVER_LIMIT: Duration = Duration::from_secs(60);
+const BUCKET: &str = "ottla-tier";
+
+/// What both servers are told.
+const SETTINGS: &str = "remote.log.storage.system.enable=true\n\
+                        remote.log.metadata.manager.listener.name=PLAINTEXT\n\
+                        rlmm.config.remote.log.metadata.topic.num.partitions=5\n\
+                        rlmm.config.remote.log.metadata.topic.replication.factor=1\n\
+                        rlmm.config.remote.log.metadata.topic.min.isr=1\n\
+                        remote.log.manager.task.interval.ms=300\n\
+                        log.retention.check.interval.ms=300\nlog.initial.task.delay.ms=300\n";
+
+/// Where segments go.
+enum Place {
+    /// A directory, in the way of Kafka's class for tests.
+    Directory(PathBuf),
+    /// A bucket at this address.
+    Bucket(String),
+}
+
+impl Place {
+    fn settings(&self) -> String {
+        match self {
+            Place::Directory(path) => format!(
+                "{SETTINGS}remote.log.storage.manager.class.name=\
+                 org.apache.kafka.server.log.remote.storage.LocalTieredStorage\n\
+                 rsm.config.dir={}\n",
+                path.display()
+            ),
+            Place::Bucket(address) => format!(
+                "{SETTINGS}ottla.remote.storage.url=s3://{BUCKET}/prefix\n\
+                 rsm.config.aws.endpoint={address}\nrsm.config.aws.allow.http=true\n\
+                 rsm.config.aws.region=us-east-1\nrsm.config.aws.access.key.id=test\n\
+                 rsm.config.aws.secret.access.key=test\n"
+            ),
+        }
+    }
+
+    /// Every object, by its key, with its size.
+    fn objects(&self, reference: &Reference) -> Outcome<Vec<(String, u64)>> {
+        let mut objects = Vec::new();
+        match self {
+            Place::Directory(path) => {
+                let folder = path.join("kafka-tiered-storage");
+                let mut found = Vec::new();
+                if folder.exists() {
+                    roundtrip::list(&folder, &mut found)?;
+                }
+                for file in found {
+                    let key = file.strip_prefix(&folder)?.display().to_string();
+                    objects.push((key, std::fs::metadata(&file)?.len()));
+                }
+            }
+            Place::Bucket(address) => {
+                for line in s3(reference, address, "list")?.lines() {
+                    let (size, key) = line.split_once(' ').ok_or("a line without a size")?;
+                    let key = key.strip_prefix("prefix/").unwrap_or(key);
+                    objects.push((key.to_owned(), size.parse()?));
+                }
+            }
+        }
+        Ok(objects)
+    }
+}
+
+/// The scenario `tier`: what clients see and what is left in the directory; then one directory served by Apache
+/// Kafka and Ottla in turn.
+pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    let mut expected = alone(setting, Maker::Kafka, "tier-kafka", None)?;
+    let mut seen = alone(setting, setting.candidate.clone(), "tier-ottla", None)?;
+    let (before, after) = in_turn(setting)?;
+    expected.append_under("in turn", &before);
+    seen.append_under("in turn", &after);
+    Ok((expected, seen))
+}
+
+/// The scenario `tier-s3`: the same in a bucket of a real S3 server as in a directory.
+pub fn s3_server(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    let mut expected = alone(setting, setting.candidate.clone(), "tier-directory", None)?;
+    let server = S3Server::start(setting.reference)?;
+    s3(setting.reference, &server.address, "make")?;
+    let place = Place::Bucket(server.address.clone());
+    let mut seen = alone(setting, setting.candidate.clone(), "tier-bucket", Some(place))?;
+    seen.append_under("a store that hangs", &hanging(setting, &server)?);
+    expected.append_under(
+        "a store that hangs",
+        &Transcript::parse(
+            "## others\n20 records from 0 to 19, hash HASH\n## patient\n0 records from the store\n\
+             5 records from the end\n## tier-plain afterwards\n350 records",
+        ),
+    );
+    Ok((expected, seen))
+}
+
+/// While the store does not answer, whoever needs nothing of it is served, and whoever does waits and loses nothing.
+fn hanging(setting: &Setting<'_>, server: &S3Server) -> Outcome<Transcript> {
+    let reference = setting.reference;
+    let place = Place::Bucket(server.address.clone());
+    let mut node = node(setting, setting.candidate.clone(), "tier-hanging", &place)?;
+    node.start()?;
+    tiered(reference, &node, &["write:1", "settle"])?;
+    // Nothing of it is in memory then.
+    node.stop()?;
+    node.start()?;
+    server.signal("-STOP")?;
+    let found = tiered(reference, &node, &["others", "patient"]);
+    server.signal("-CONT")?;
+    let mut transcript = found?;
+    let without_hash = |line: String| match line.split_once(", hash ") {
+        Some((told, _)) => format!("{told}, hash HASH"),
+        None => line,
+    };
+    transcript.map_lines(without_hash);
+    let read = tiered(reference, &node, &["read"])?;
+    transcript.section("tier-plain afterwards");
+    let line = read.sections.first().and_then(|it| it.lines.first()).cloned().unwrap_or_default();
+    transcript.line(line.split(" from").next().unwrap_or_default());
+    node.stop()?;
+    Ok(transcript)
+}
+
+fn node<'a>(setting: &Setting<'a>, maker: Maker, name: &str, place: &Place) -> Outcome<Node<'a>> {
+    let mut node = Node::new(maker, setting.reference, setting.folder.join(name), 1)?;
+    node.add_settings(&place.settings())?;
+    node.add_jars(setting.reference.tiered_storage()?);
+    node.format()?;
+    Ok(node)
+}
+
+/// One server, from the first record to the last deletion.
+fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place>) -> Outcome<Transcript> {
+    let place = place.unwrap_or_else(|| Place::Directory(setting.folder.join(format!("{name}-tier"))));
+    let mut node = node(setting, maker, name, &place)?;
+    node.start()?;
+    let reference = setting.reference;
+    let mut transcript = tiered(
+        reference,
+        &node,
+        &[
+            "write:1", "settle", "offsets", "read", "times", "refusals", "write:2", "settle", "offsets",
+            "read",
+        ],
+    )?;
+    transcript.section("objects");
+    tell(&place.objects(reference)?, &node, &mut transcript);
+    // What is tiered is known to the next process.
+    node.stop()?;
+    node.start()?;
+    let again = tiered(reference, &node, &["settle", "offsets", "read", "delete", "disable"])?;
+    transcript.append_under("after a restart", &again);
+    tiered(reference, &node, &["drop"])?;
+    let end = Instant::now() + EMPTY_LIMIT;
+    let mut left = place.objects(reference)?;
+    while !left.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(300));
+        left = place.objects(reference)?;
+    }
+    transcript.section("objects after the topics were deleted");
+    tell(&left, &node, &mut transcript);
+    node.stop()?;
+    Ok(transcript)
+}
+
+/// Keys without what is drawn, with sizes.
+fn tell(objects: &[(String, u64)], node: &Node<'_>, transcript: &mut Transcript) {
+    for (key, size) in objects {
+        // Identifiers stand between a number and an extension, and at the end of a folder's name.
+        let (folder, file) = key.split_once('/').unwrap_or(("", key));
+        let folder = folder.get(..folder.len().saturating_sub(23)).unwrap_or(folder);
+        let (start, rest) = file.split_at(file.len().min(20));
+        let extension = rest.get(23..).unwrap_or(rest);
+        transcript.line(mask(&format!("{folder}/{start}{extension}: {size} bytes"), node));
+    }
+    transcript.sort_last();
+}
+
+/// Apache Kafka, Ottla and Apache Kafka on one disk and one tier: what the one before read last, the next one must
+/// read first.
+fn in_turn(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    let place = Place::Directory(setting.folder.join("tier-in-turn-tier"));
+    let mut node = node(setting, Maker::Kafka, "tier-in-turn", &place)?;
+    let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
+    let mut left: Option<Transcript> = None;
+    let turns = [Maker::Kafka, setting.candidate.clone(), Maker::Kafka, setting.candidate.clone()];
+    for (turn, maker) in turns.into_iter().enumerate() {
+        node.hand_to(maker);
+        node.start()?;
+        if let Some(told) = &left {
+            let found = tiered(setting.reference, &node, &["settle", "offsets", "read", "times"])?;
+            expected.append_under(&format!("turn {turn}"), told);
+            seen.append_under(&format!("turn {turn}"), &found);
+        }
+        let write = format!("write:{}", turn + 1);
+        tiered(setting.reference, &node, &[&write, "settle"])?;
+        left = Some(tiered(setting.reference, &node, &["offsets", "read", "times"])?);
+        node.stop()?;
+    }
+    Ok((expected, seen))
+}
+
+fn tiered(reference: &Reference, node: &Node<'_>, steps: &[&str]) -> Outcome<Transcript> {
+    let mut program = reference.program(ClassPath::Server, "Tiered", &["-Dlog4j2.level=ERROR"])?;
+    let said = capture(program.arg(node.address()).args(steps), b"", LIMIT)?;
+    match said.success("Tiered") {
+        Ok(text) => Ok(Transcript::parse(&mask(&text, node))),
+        Err(error) => Err(format!("{error}\n{}", node.last_words()).into()),
+    }
+}
+
+fn python(reference: &Reference) -> Outcome<PathBuf> {
+    reference.python("moto", &["moto[s3,server]==5.2.5"])
+}
+
+/// What `xtask/clients/s3.py` says.
+fn s3(reference: &Reference, address: &str, what: &str) -> Outcome<String> {
+    let mut command = Command::new(python(reference)?);
+    command.arg(root().join("xtask/clients/s3.py")).args([address, BUCKET, what]);
+    capture(&mut command, b"", SERVER_LIMIT)?.success("s3.py")
+}
+
+/// moto, a server of S3; ended when dropped.
+struct S3Server {
+    process: Child,
+    address: String,
+}
+
+impl S3Server {
+    fn start(reference: &Reference) -> Outcome<S3Server> {
+        let python = python(reference)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let program = python.parent().unwrap_or(Path::new("")).join("moto_server");
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().map_err(|error| format!("cannot start moto: {error}"))?;
+        let server = S3Server { process, address: format!("http://127.0.0.1:{port}") };
+        let end = Instant::now() + SERVER_LIMIT;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > end {
+                return Err("moto did not start".into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(server)
+    }
+}
+
+impl S3Server {
+    fn signal(&self, signal: &str) -> Outcome {
+        command::show_nothing("kill", &[signal, &self.process.id().to_string()])
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        // It holds nothing that outlives the run.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
