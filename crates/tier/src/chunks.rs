@@ -60,7 +60,8 @@ impl Chunks {
         let first = positions.start / CHUNK_BYTES;
         let last = positions.end.saturating_sub(1).max(positions.start) / CHUNK_BYTES;
         self.fetch_ahead(segment, last + 1);
-        let mut content = Vec::with_capacity((positions.end - positions.start) as usize);
+        // It grows with what arrives, not with what a length in a batch announces.
+        let mut content = Vec::new();
         for number in first..=last {
             let chunk = self.chunk(segment, number).await?;
             let begin = number * CHUNK_BYTES;

@@ -9,8 +9,8 @@ use ottla_metadata::{Image, MetadataVersion};
 
 use super::{Claim, Finding, Weight};
 use crate::config::BrokerSettings;
-use crate::tier;
 use crate::quorum::{self, Glimpse};
+use crate::tier;
 
 /// A cluster as its metadata log has it.
 #[derive(Debug, Clone)]
