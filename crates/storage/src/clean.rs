@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `choose` | what of a log can be cleaned, and how much it needs it |
 //! | `pass` | one pass over a log, in steps |
-//! | `offset_map`, `key_hash` | the last offset of each key, in bounded memory |
+//! | `offset_map` | the last offset of each key, in bounded memory |
 //! | `group` | which segments are written into one |
 //! | `rewrite` | a group of segments written anew |
 //! | `filter` | what is left of one batch |
@@ -27,7 +27,6 @@ use crate::log::Log;
 mod choose;
 mod filter;
 mod group;
-mod key_hash;
 mod offset_map;
 mod pass;
 mod rewrite;

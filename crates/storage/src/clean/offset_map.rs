@@ -3,9 +3,10 @@
 //! A table without buckets, probed one place after the other. It begins small and is doubled as keys come; while it is
 //! made anew the old one is still there, so that at its largest it takes half as much again for a moment.
 
-use ottla_base::Offset;
+use std::hash::Hasher;
 
-use super::key_hash::KeyHash;
+use ottla_base::Offset;
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Bytes of a place: the hash of a key and an offset.
 pub(crate) const ENTRY_BYTES: usize = 24;
@@ -25,6 +26,11 @@ pub(crate) struct OffsetMap {
     /// How many keys the largest table takes.
     keys_max: usize,
 }
+
+/// The hash of a key that comes in pieces. Who does not know the secret finds no two keys with the same hash, and so
+/// cannot have a key taken for another.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyHash(SipHasher24);
 
 /// Whether a key found room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +52,8 @@ impl OffsetMap {
 
     /// Begins the hash of a key.
     pub(crate) fn hash(&self) -> KeyHash {
-        KeyHash::new(self.secret)
+        let [low, high] = self.secret;
+        KeyHash(SipHasher24::new_with_keys(low, high))
     }
 
     /// The part of all places that is used.
@@ -109,6 +116,19 @@ impl OffsetMap {
     }
 }
 
+impl KeyHash {
+    /// Takes in more of the key.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The hash.
+    pub(crate) fn finish(self) -> [u64; 2] {
+        let hash = self.0.finish128();
+        [hash.h1, hash.h2]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -147,6 +167,20 @@ mod tests {
             for key in 0..4000 {
                 assert_eq!(map.get(hash_of(&map, key)), model.get(&key).copied(), "{key} of {bytes}");
             }
+        }
+    }
+
+    #[test]
+    fn the_pieces_of_a_key_do_not_matter() {
+        let map = OffsetMap::new(0, 1.0, [3, 4]);
+        let key: Vec<u8> = (0..100).collect();
+        let hash = |pieces: [&[u8]; 2]| {
+            let mut hash = map.hash();
+            pieces.iter().for_each(|piece| hash.write(piece));
+            hash.finish()
+        };
+        for cut in 0..key.len() {
+            assert_eq!(hash([&key[..cut], &key[cut..]]), hash([&key, &[]]), "{cut}");
         }
     }
 
