@@ -116,6 +116,14 @@ impl Target {
         Ok(begin.elapsed())
     }
 
+    /// The last lines that the server printed.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read(self.folder().join("server.out")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// The running server.
     pub fn server(&self) -> Outcome<Server> {
         let process = self.process.as_ref().ok_or("the server is not running")?;

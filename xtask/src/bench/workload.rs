@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::roofs::roofs;
 use super::target::{Maker, Target};
 use super::work::rate::{self, Rate};
 use super::work::throughput::{fill, throughput};
-use super::work::{Figure, MIB, Server, figure, groups, many, share, transactions};
+use super::work::{Figure, MIB, Server, figure, groups, many, matrix, share, syscalls, transactions};
 use crate::load::process;
 use crate::workspace::Outcome;
 
@@ -34,10 +35,22 @@ pub enum Workload {
     Recovery,
     /// Topics made and deleted, many times: what stays in memory.
     Topics,
+    /// System calls per request, where strace may look.
+    Syscalls,
+    /// Producing in records of 100 B to 1 MB, to 1 to 1,000 partitions, from 1 to 500 connections, in all codecs.
+    Matrix,
+    /// 1, 5 and 20 readers at the tail.
+    Tail,
+    /// Reading cold beside writing hot.
+    Mixed,
+    /// Ten minutes at a fixed rate, with segments that roll and retention that deletes.
+    Long,
+    /// What the machine itself can do.
+    Roofs,
 }
 
 /// Every workload, in the order of the page.
-pub const ALL: [Workload; 10] = [
+pub const ALL: [Workload; 16] = [
     Workload::Start,
     Workload::Throughput,
     Workload::Latency,
@@ -48,10 +61,17 @@ pub const ALL: [Workload; 10] = [
     Workload::Partitions,
     Workload::Recovery,
     Workload::Topics,
+    Workload::Syscalls,
+    Workload::Matrix,
+    Workload::Tail,
+    Workload::Mixed,
+    Workload::Long,
+    Workload::Roofs,
 ];
 
-/// Those that have figures with a target.
-pub const WITH_TARGETS: [Workload; 9] = [
+/// Those that have figures with a target, and what the machine can do.
+pub const WITH_TARGETS: [Workload; 10] = [
+    Workload::Roofs,
     Workload::Start,
     Workload::Throughput,
     Workload::Latency,
@@ -63,6 +83,10 @@ pub const WITH_TARGETS: [Workload; 9] = [
     Workload::Recovery,
 ];
 
+/// Segments of ten seconds, half a minute of them kept.
+const LONG_SETTINGS: &str =
+    "log.segment.bytes=104857600\nlog.retention.bytes=314572800\nlog.retention.check.interval.ms=10000";
+
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -72,6 +96,8 @@ pub struct Scale {
     pub run: Duration,
     /// What is in unfinished segments when the server is killed, in bytes.
     pub recovery_bytes: usize,
+    /// How long a long run is.
+    pub long: Duration,
     /// How many partitions are many.
     pub partitions: usize,
     /// How many connections are many.
@@ -90,7 +116,9 @@ impl Workload {
     /// How many pairs are run when `pairs` were asked for: the longest are run less often.
     pub fn pairs(self, pairs: usize) -> usize {
         match self {
-            Self::Partitions | Self::Recovery | Self::Topics => pairs.div_ceil(3),
+            Self::Partitions | Self::Recovery | Self::Topics | Self::Syscalls | Self::Long => {
+                pairs.div_ceil(3)
+            }
             _ => pairs,
         }
     }
@@ -99,9 +127,15 @@ impl Workload {
         let own = match self {
             Self::Groups => groups::SETTINGS,
             Self::Share => share::SETTINGS,
+            Self::Long => LONG_SETTINGS,
             _ => "",
         };
         format!("log.retention.ms=-1\n{own}")
+    }
+
+    /// Runs what needs no server.
+    pub fn run_alone(self, scale: Scale) -> Option<Outcome<Vec<Figure>>> {
+        (self == Self::Roofs).then(|| roofs(scale.bytes))
     }
 
     /// Runs once on a fresh server.
@@ -109,9 +143,13 @@ impl Workload {
         // A virtual machine is slow until it has compiled what it runs.
         let is_java = matches!(maker, Maker::Kafka(_));
         let mut target = Target::format(maker, &self.settings())?;
+        self.drive(&mut target, scale, is_java).inspect_err(|_| eprintln!("{}", target.last_words()))
+    }
+
+    fn drive(self, target: &mut Target, scale: Scale, is_java: bool) -> Outcome<Vec<Figure>> {
         let run = scale.run;
         match self {
-            Self::Start => start(&mut target),
+            Self::Start => start(target),
             Self::Throughput => {
                 touch_memory(target.folder().join("scratch"), scale.bytes + scale.bytes / 4)?;
                 target.start()?;
@@ -150,25 +188,75 @@ impl Workload {
                 target.start()?;
                 many::idle_connections(target.server()?, scale.connections)
             }
-            Self::Partitions => partitions(&mut target, scale.partitions),
-            Self::Recovery => recovery(&mut target, scale.recovery_bytes),
+            Self::Partitions => partitions(target, scale.partitions),
+            Self::Recovery => recovery(target, scale.recovery_bytes),
             Self::Topics => {
                 target.start()?;
                 many::come_and_go(target.server()?, 20, scale.passing_topics)
             }
+            Self::Syscalls => {
+                target.start()?;
+                syscalls::system_calls(target.server()?, target.folder())
+            }
+            Self::Matrix | Self::Tail | Self::Mixed | Self::Long => {
+                target.start()?;
+                shapes(self, target.server()?, scale, is_java)
+            }
+            Self::Roofs => roofs(scale.bytes),
+        }
+    }
+}
+
+fn ten_thousand(label: &str, readers: usize) -> Rate<'_> {
+    Rate { label, requests: 1_000, records: 10, bytes: 1024, readers }
+}
+
+fn shapes(workload: Workload, server: Server, scale: Scale, is_java: bool) -> Outcome<Vec<Figure>> {
+    let run = scale.run;
+    let warm_up = if is_java { 1536 << 20 } else { 64 << 20 };
+    fill(server, "warm", warm_up)?;
+    match workload {
+        Workload::Matrix => {
+            let mut figures = matrix::matrix(server, run / 4)?;
+            matrix::codecs(server, run / 6)?;
+            figures.extend(matrix::codecs(server, run / 4)?);
+            Ok(figures)
+        }
+        Workload::Tail => {
+            let mut figures = Vec::new();
+            for (label, readers) in [("1 reader", 1), ("5 readers", 5), ("20 readers", 20)] {
+                let label = format!("10,000/s of 1 KiB, 10 a request, {label}");
+                rate::fixed_rate(server, &format!("warm-{readers}"), ten_thousand(&label, readers), run / 2)?;
+                figures.extend(rate::fixed_rate(
+                    server,
+                    &format!("tail-{readers}"),
+                    ten_thousand(&label, readers),
+                    run,
+                )?);
+            }
+            Ok(figures)
+        }
+        Workload::Mixed => {
+            let label = "10,000/s of 1 KiB beside cold reading";
+            rate::mixed(server, "backlog", 2 * scale.bytes, ten_thousand(label, 1), run)
+        }
+        _ => {
+            let label = format!("10,000/s of 1 KiB for {} s", scale.long.as_secs());
+            rate::fixed_rate(server, "long", ten_thousand(&label, 1), scale.long)
         }
     }
 }
 
 fn latency(server: Server, run: Duration, is_java: bool) -> Outcome<Vec<Figure>> {
-    let one = |label, requests| Rate { label, requests, records: 1, bytes: 100 };
+    let one = |label, requests| Rate { label, requests, records: 1, bytes: 100, readers: 1 };
     if is_java {
         fill(server, "warm", 256 << 20)?;
         rate::fixed_rate(server, "warm-rate", one("", 10_000), (2 * run).min(Duration::from_secs(20)))?;
     }
     let mut figures = rate::fixed_rate(server, "rate-1000", one("1,000/s of 100 B", 1_000), run)?;
     figures.extend(rate::fixed_rate(server, "rate-10000", one("10,000/s of 100 B", 10_000), run)?);
-    let large = Rate { label: "50,000/s of 1 KiB, 50 a request", requests: 1_000, records: 50, bytes: 1024 };
+    let label = "50,000/s of 1 KiB, 50 a request";
+    let large = Rate { label, requests: 1_000, records: 50, bytes: 1024, readers: 1 };
     figures.extend(rate::fixed_rate(server, "rate-50000", large, run)?);
     let (maximum, cost) = rate::maximum(server, "maximum", run / 3)?;
     figures.push(figure("one-record requests at most, /s", maximum));

@@ -111,6 +111,11 @@ impl Request {
 
     /// `CreateTopics` v4 for several topics with one replica each.
     pub fn create_topics(names: &[String], partitions: i32) -> Request {
+        Request::create_topics_with(names, partitions, &[])
+    }
+
+    /// The same with settings.
+    pub fn create_topics_with(names: &[String], partitions: i32, configs: &[(&str, &str)]) -> Request {
         let mut body = Vec::new();
         put_i32(&mut body, names.len() as i32);
         for name in names {
@@ -118,7 +123,11 @@ impl Request {
             put_i32(&mut body, partitions);
             body.extend_from_slice(&1i16.to_be_bytes());
             put_i32(&mut body, 0); // assignments
-            put_i32(&mut body, 0); // configs
+            put_i32(&mut body, configs.len() as i32);
+            for (key, value) in configs {
+                put_string(&mut body, key);
+                put_string(&mut body, value);
+            }
         }
         put_i32(&mut body, 60_000);
         body.push(0); // validate only
@@ -460,24 +469,9 @@ fn put_varint(out: &mut Vec<u8>, number: i64) {
     out.push(zigzag as u8);
 }
 
-/// CRC-32C, a byte at a time.
+/// CRC-32C.
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0u32; 256];
-        let mut index = 0;
-        while index < 256 {
-            let mut crc = index as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                crc = (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg());
-                bit += 1;
-            }
-            table[index] = crc;
-            index += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0u32, |crc, byte| (crc >> 8) ^ TABLE[((crc ^ u32::from(*byte)) & 0xff) as usize])
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 #[cfg(test)]

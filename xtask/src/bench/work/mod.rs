@@ -3,17 +3,21 @@
 //! | file | holds |
 //! |---|---|
 //! | `throughput` | producing and consuming as fast as possible |
+//! | `matrix` | producing in every shape and codec |
 //! | `rate` | requests at a fixed rate, and how long each takes |
 //! | `members`, `groups` | members of groups; how they form, beat and commit |
 //! | `share` | a share group |
 //! | `transactions` | transactional producers |
-//! | `many` | many partitions |
+//! | `many` | many partitions, topics that come and go, idle connections |
+//! | `syscalls` | system calls per request |
 
 pub mod groups;
 pub mod many;
+pub mod matrix;
 pub mod members;
 pub mod rate;
 pub mod share;
+pub mod syscalls;
 pub mod throughput;
 pub mod transactions;
 
@@ -83,9 +87,15 @@ pub fn in_parallel<T: Send>(threads: usize, work: impl Fn(usize) -> Outcome<T> +
 
 /// Makes a topic and waits until all its partitions have a leader.
 pub fn create_topic(server: Server, topic: &str, partitions: i32) -> Outcome {
+    create_topic_with(server, topic, partitions, &[])
+}
+
+/// The same with settings.
+pub fn create_topic_with(server: Server, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Outcome {
     let mut connection = Connection::open(server.port)?;
     let mut buffer = Vec::new();
-    connection.ask(&Request::create_topic(topic, partitions), &mut buffer)?.created()?;
+    let request = Request::create_topics_with(&[topic.to_owned()], partitions, configs);
+    connection.ask(&request, &mut buffer)?.created()?;
     wait_for_leaders(&mut connection, topic, partitions as usize)
 }
 

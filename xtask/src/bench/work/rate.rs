@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::throughput::produce_pipelined;
-use super::{Figure, Server, Usage, create_topic, figure};
-use crate::load::process::{StallMeter, Stalls};
+use super::throughput::{PARTITIONS, consume_all, fill, produce_pipelined};
+use super::{Figure, MIB, Server, Usage, create_topic, figure};
+use crate::load::process::{self, StallMeter, Stalls};
 use crate::load::protocol::{Connection, Position, Request, batch, batches, now_ms};
 use crate::workspace::Outcome;
 
@@ -21,6 +21,8 @@ pub struct Rate<'a> {
     pub records: usize,
     /// The size of a record's value, in bytes.
     pub bytes: usize,
+    /// How many readers wait at the tail, each for all records.
+    pub readers: usize,
 }
 
 /// How many requests are under way when it is about how many there can be.
@@ -61,10 +63,15 @@ pub fn fixed_rate(server: Server, topic: &str, rate: Rate<'_>, run: Duration) ->
             })
             .collect()
     });
-    let (reader_topic, per_request) = (topic.to_owned(), rate.records as i64);
-    let read = std::thread::spawn(move || {
-        read_tail(server, &reader_topic, count, per_request).map_err(|it| it.to_string())
-    });
+    let per_request = rate.records as i64;
+    let readers: Vec<_> = (0..rate.readers)
+        .map(|_| {
+            let topic = topic.to_owned();
+            std::thread::spawn(move || {
+                read_tail(server, &topic, count, per_request).map_err(|it| it.to_string())
+            })
+        })
+        .collect();
 
     let begin = Instant::now() + Duration::from_millis(20);
     let intended = |index: usize| begin + interval * index as u32;
@@ -75,13 +82,16 @@ pub fn fixed_rate(server: Server, topic: &str, rate: Rate<'_>, run: Duration) ->
         connection.send(&request)?;
     }
     let acknowledged = acknowledged.join().map_err(|_| "the reader of answers panicked")??;
-    let read = read.join().map_err(|_| "the reader panicked")??;
+    let mut read = Vec::with_capacity(readers.len());
+    for reader in readers {
+        read.push(reader.join().map_err(|_| "a reader panicked")??);
+    }
     let records = (count * rate.records) as f64;
     let label = rate.label;
     let mut figures =
         vec![figure(format!("{label}, broker CPU-µs/record"), usage.cpu_seconds()? * 1e6 / records)];
     let stalls = stalls.finish();
-    for (moments, what) in [(&acknowledged, "ack"), (&read, "end to end")] {
+    for (moments, what) in [(std::slice::from_ref(&acknowledged), "ack"), (&read, "end to end")] {
         let (raw, calm, left_out) = quantiles(moments, intended, &stalls)?;
         for (name, histogram, quantile) in [
             ("p50 calm", &calm, 0.5),
@@ -125,13 +135,13 @@ type Latencies = Histogram<u64>;
 
 /// All latencies, those that touch no stall of the machine, and the share of the others.
 fn quantiles(
-    moments: &[Instant],
+    moments: &[Vec<Instant>],
     intended: impl Fn(usize) -> Instant,
     stalls: &Stalls,
 ) -> Outcome<(Latencies, Latencies, f64)> {
     let mut raw = Histogram::new(3)?;
     let mut calm = Histogram::new(3)?;
-    for (index, moment) in moments.iter().enumerate() {
+    for (index, moment) in moments.iter().flat_map(|it| it.iter().enumerate()) {
         let begin = intended(index);
         let micros = moment.saturating_duration_since(begin).as_micros() as u64;
         raw.record(micros.max(1))?;
@@ -141,4 +151,29 @@ fn quantiles(
     }
     let left_out = 1.0 - calm.len() as f64 / raw.len().max(1) as f64;
     Ok((raw, calm, left_out))
+}
+
+/// Sends at a fixed rate while another reader takes a backlog from the disk.
+pub fn mixed(
+    server: Server,
+    topic: &str,
+    bytes: usize,
+    rate: Rate<'_>,
+    run: Duration,
+) -> Outcome<Vec<Figure>> {
+    let (records, size) = fill(server, topic, bytes)?;
+    if let Err(error) = process::drop_caches() {
+        eprintln!("note: what is read beside writing is not cold: {error}");
+    }
+    std::thread::scope(|scope| {
+        let cold = scope.spawn(|| {
+            let begin = Instant::now();
+            let read = consume_all(server, topic, PARTITIONS, records);
+            read.map(|_| begin.elapsed().as_secs_f64()).map_err(|it| it.to_string())
+        });
+        let mut figures = fixed_rate(server, &format!("{topic}-beside"), rate, run)?;
+        let seconds = cold.join().map_err(|_| "the cold reader panicked")??;
+        figures.push(figure("cold reading beside writing, MiB/s", size / MIB / seconds));
+        Ok(figures)
+    })
 }

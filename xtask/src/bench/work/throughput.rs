@@ -59,7 +59,16 @@ pub fn fill(server: Server, topic: &str, bytes: usize) -> Outcome<(i64, f64)> {
 
 /// Sends `count` requests in turn, `in_flight` of them under way, and checks each answer.
 pub fn produce_pipelined(server: Server, requests: &[Request], count: usize, in_flight: usize) -> Outcome {
-    let mut connection = Connection::open(server.port)?;
+    produce_on(&mut Connection::open(server.port)?, requests, count, in_flight)
+}
+
+/// The same on a connection that is there.
+pub fn produce_on(
+    connection: &mut Connection,
+    requests: &[Request],
+    count: usize,
+    in_flight: usize,
+) -> Outcome {
     let mut answers = connection.split()?;
     let (permit, permits) = mpsc::sync_channel::<()>(in_flight);
     let reader = std::thread::spawn(move || -> Result<(), String> {
