@@ -1,10 +1,10 @@
 //! The program as people use it: a server, a first record, a stop, and the record is still there.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output};
 
+use crate::running::{Server, free_ports};
 use ottla_wire::messages::describe_cluster_request::DescribeClusterRequest;
 use ottla_wire::messages::describe_quorum_request::{DescribeQuorumRequest, PartitionData, TopicData};
 use ottla_wire::messages::elect_leaders_request::ElectLeadersRequest;
@@ -16,88 +16,11 @@ use ottla_wire::{Message, Reader, RequestMessage, Writer, request_header_version
 
 const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
 
-/// A server in a directory of its own, stopped when the test ends.
-struct Server {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: String,
-}
-
-/// Two ports that nobody listens on.
-fn free_ports() -> [u16; 2] {
-    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    sockets.map(|it| it.local_addr().unwrap().port())
-}
-
-impl Server {
-    fn start(directory: &Path, ports: [u16; 2]) -> Server {
-        let [clients, controllers] = ports;
-        let mut child = Command::new(OTTLA)
-            .args(["start", "--log-level", "warn"])
-            .args(["--override", &format!("log.dirs={}", directory.display())])
-            .args([
-                "--override",
-                &format!("listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers}"),
-            ])
-            .args(["--override", &format!("controller.quorum.bootstrap.servers=127.0.0.1:{controllers}")])
-            .args(["--override", "ottla.metrics.listener=127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("Ctrl-C stops the server.") {
-            line.clear();
-            assert!(stdout.read_line(&mut line).unwrap() > 0, "the server ended before it was ready");
-        }
-        Server { child, stdout, address: format!("127.0.0.1:{clients}") }
-    }
-
-    /// Runs a command of the client against the server.
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(OTTLA)
-            .args(arguments)
-            .env("OTTLA_BOOTSTRAP_SERVER", &self.address)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// What a command prints, which must succeed.
-    fn prints(&self, arguments: &[&str], input: &str) -> String {
-        let output = self.run(arguments, input);
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {complaint}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Asks the server to stop, and waits until it has.
-    fn stop(mut self) {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(asked.success());
-        assert!(self.child.wait().unwrap().success());
-        let mut rest = String::new();
-        while self.stdout.read_line(&mut rest).unwrap() > 0 {}
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It has ended already unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_record_survives_a_stop() {
     let directory = tempfile::tempdir().unwrap();
     let ports = free_ports();
-    let server = Server::start(directory.path(), ports);
+    let server = Server::start(directory.path(), ports, &[]);
     server
         .prints(&["topic", "create", "orders", "--partitions", "2", "--config", "retention.ms=3600000"], "");
     server.prints(&["produce", "orders", "-K", ":", "-H", "source=test"], "a:one\nb:two\nc:three\n");
@@ -111,7 +34,7 @@ fn a_record_survives_a_stop() {
     assert_eq!(sorted(server.prints(&all, "")), expected);
     server.stop();
 
-    let server = Server::start(directory.path(), ports);
+    let server = Server::start(directory.path(), ports, &[]);
     assert_eq!(sorted(server.prints(&all, "")), expected);
     assert_eq!(server.prints(&["topic", "list"], ""), "orders\n");
     let described = server.prints(&["topic", "describe", "orders", "--json"], "");
@@ -150,7 +73,7 @@ fn what_goes_wrong_is_told_with_what_to_do() {
     let wrong = Command::new(OTTLA).args(["start", "--override", "log.retention.hours=x"]).output();
     assert!(complaint(wrong.unwrap(), 1).contains("log.retention.hours"));
 
-    let server = Server::start(directory.path(), ports);
+    let server = Server::start(directory.path(), ports, &[]);
     let none = server.run(&["consume", "none"], "");
     assert!(complaint(none, 1).contains("try: `ottla topic list` shows the topics"));
     server.prints(&["topic", "create", "orders"], "");
@@ -191,7 +114,7 @@ fn ask<Q: RequestMessage>(address: &str, version: i16, request: &Q) -> Q::Respon
 #[test]
 fn clients_of_any_age_are_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path(), free_ports());
+    let server = Server::start(directory.path(), free_ports(), &[]);
     server.prints(&["produce", "orders"], "one\ntwo\n");
     let partition = ListOffsetsPartition { timestamp: -1, ..ListOffsetsPartition::default() };
     let topic = ListOffsetsTopic { name: "orders".into(), partitions: vec![partition], ..Default::default() };
@@ -245,7 +168,7 @@ fn the_doctor_says_whether_a_server_could_start() {
     };
     let (code, said) = doctor(&[]);
     assert_eq!((code, &said["ready"]), (Some(2), &serde_json::json!(false)), "{said}");
-    let server = Server::start(&data, ports);
+    let server = Server::start(&data, ports, &[]);
     server.prints(&["topic", "create", "orders", "--partitions", "3"], "");
     let (code, said) = doctor(&[]);
     assert_eq!((code, &said["directories"][0]["state"]), (Some(2), &serde_json::json!("in use")), "{said}");

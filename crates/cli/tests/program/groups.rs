@@ -1,85 +1,27 @@
 //! Groups and transactions as people use them: read as a member, look where the group is, let it go on elsewhere.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
 
+use crate::running::{Server, free_ports};
 use serde_json::Value;
 
-const OTTLA: &str = env!("CARGO_BIN_EXE_ottla");
-
-/// A server in a directory of its own, stopped when the test ends.
-struct Server {
-    child: Child,
-    address: String,
+fn start(directory: &Path) -> Server {
+    let settings = [
+        "group.initial.rebalance.delay.ms=0",
+        "offsets.topic.num.partitions=2",
+        "transaction.state.log.num.partitions=2",
+    ];
+    Server::start(directory, free_ports(), &settings)
 }
 
-impl Server {
-    fn start(directory: &Path) -> Server {
-        let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [clients, controllers, metrics] = sockets.map(|it| it.local_addr().unwrap().port());
-        let settings = [
-            format!("log.dirs={}", directory.display()),
-            format!("listeners=PLAINTEXT://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controllers}"),
-            format!("controller.quorum.bootstrap.servers=127.0.0.1:{controllers}"),
-            format!("ottla.metrics.listener=127.0.0.1:{metrics}"),
-            "group.initial.rebalance.delay.ms=0".to_owned(),
-            "offsets.topic.num.partitions=2".to_owned(),
-            "transaction.state.log.num.partitions=2".to_owned(),
-        ];
-        let mut command = Command::new(OTTLA);
-        command.args(["start", "--log-level", "warn"]);
-        for setting in &settings {
-            command.args(["--override", setting]);
-        }
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("Ctrl-C stops the server.") {
-            line.clear();
-            assert!(stdout.read_line(&mut line).unwrap() > 0, "the server ended before it was ready");
-        }
-        Server { child, address: format!("127.0.0.1:{clients}") }
-    }
-
-    fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(OTTLA)
-            .args(arguments)
-            .env("OTTLA_BOOTSTRAP_SERVER", &self.address)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// What a command prints, which must succeed.
-    fn prints(&self, arguments: &[&str], input: &str) -> String {
-        let output = self.run(arguments, input);
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {complaint}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.prints(arguments, "")).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn json(server: &Server, arguments: &[&str]) -> Value {
+    serde_json::from_str(&server.prints(arguments, "")).unwrap()
 }
 
 #[test]
 fn groups_of_both_protocols_go_on_where_they_were_and_where_they_are_told() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = start(directory.path());
     server.prints(&["topic", "create", "orders"], "");
     server.prints(&["produce", "orders"], "one\ntwo\nthree\nfour\n");
     for (group, protocol) in [("old", "classic"), ("new", "consumer")] {
@@ -90,14 +32,14 @@ fn groups_of_both_protocols_go_on_where_they_were_and_where_they_are_told() {
         };
         assert_eq!(read("1"), "one\n", "{group}");
         assert_eq!(read("2"), "two\nthree\n", "{group}");
-        let offsets = server.json(&["group", "offsets", group, "--json"]);
+        let offsets = json(&server, &["group", "offsets", group, "--json"]);
         assert_eq!((&offsets[0]["committed"], &offsets[0]["lag"]), (&Value::from(3), &Value::from(1)));
-        let lag = server.json(&["group", "lag", group, "--json"]);
+        let lag = json(&server, &["group", "lag", group, "--json"]);
         assert_eq!((&lag[0]["kind"], &lag[0]["lag"]), (&Value::from(protocol), &Value::from(1)));
         // Without --execute nothing happens.
         let reset = ["group", "reset", group, "--all-topics", "--to-earliest"];
         server.prints(&reset, "");
-        assert_eq!(server.json(&["group", "offsets", group, "--json"])[0]["committed"], 3);
+        assert_eq!(json(&server, &["group", "offsets", group, "--json"])[0]["committed"], 3);
         server.prints(&[&reset[..], &["--execute"]].concat(), "");
         assert_eq!(read("4"), "one\ntwo\nthree\nfour\n", "{group}");
         let shift = ["group", "reset", group, "--topic", "orders:0", "--shift-by", "-1", "--execute"];
@@ -123,7 +65,7 @@ fn groups_of_both_protocols_go_on_where_they_were_and_where_they_are_told() {
 #[test]
 fn lines_of_a_transaction_are_seen_together_or_not_at_all() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path());
+    let server = start(directory.path());
     server.prints(&["topic", "create", "orders"], "");
     server.prints(&["produce", "orders", "--transactional-id", "import"], "one\ntwo\n");
     // A line without a key ends the second transaction before its end.
@@ -133,9 +75,9 @@ fn lines_of_a_transaction_are_seen_together_or_not_at_all() {
     let read =
         ["consume", "orders", "--from-beginning", "--until-end", "--isolation-level", "read_committed"];
     assert_eq!(server.prints(&read, ""), "one\ntwo\nthree\n");
-    let listed = server.json(&["txn", "list", "--json"]);
+    let listed = json(&server, &["txn", "list", "--json"]);
     assert_eq!(listed[0]["transactional_id"], "import");
-    let described = server.json(&["txn", "describe", "import", "--json"]);
+    let described = json(&server, &["txn", "describe", "import", "--json"]);
     assert!(described[0]["state"].as_str().unwrap().ends_with("Commit"), "{described}");
     assert_eq!(server.prints(&["txn", "find-hanging", "--topic", "orders"], ""), "No transaction hangs.\n");
 }
