@@ -57,6 +57,7 @@ pub fn run(arguments: Arguments) -> Outcome {
 /// What is run before a change lands.
 pub fn run_for_ci() -> Outcome {
     kill::run(&kill::Arguments::for_ci())?;
+    kill::run(&kill::Arguments::tiered_for_ci())?;
     transactions::run(&transactions::Arguments::for_ci())?;
     corrupt::run(&corrupt::Arguments::for_ci())
 }

@@ -11,8 +11,8 @@ use super::capture::capture;
 use super::mask::mask;
 use super::node::{Maker, Node};
 use super::reference::{ClassPath, Reference};
-use super::roundtrip;
 use super::transcript::Transcript;
+use super::{roundtrip, tools};
 use crate::command;
 use crate::workspace::{Outcome, root};
 
@@ -29,6 +29,16 @@ const SETTINGS: &str = "remote.log.storage.system.enable=true\n\
                         rlmm.config.remote.log.metadata.topic.min.isr=1\n\
                         remote.log.manager.task.interval.ms=300\n\
                         log.retention.check.interval.ms=300\nlog.initial.task.delay.ms=300\n";
+
+/// What Kafka's tools are asked.
+const TOOLS: &str = "kafka-get-offsets --bootstrap-server {server} --topic tier-plain --time earliest\n\
+    kafka-get-offsets --bootstrap-server {server} --topic tier-plain --time earliest-local\n\
+    kafka-get-offsets --bootstrap-server {server} --topic tier-plain --time latest-tiered\n\
+    kafka-get-offsets --bootstrap-server {server} --topic tier-plain --time -6\n\
+    kafka-get-offsets --bootstrap-server {server} --topic tier-plain --time latest\n\
+    kafka-console-consumer --bootstrap-server {server} --topic tier-plain --partition 0 --offset earliest \
+    --max-messages 5 --formatter-property print.offset=true --formatter-property print.value=false\n\
+    kafka-topics --bootstrap-server {server} --describe --topic __remote_log_metadata\n";
 
 /// Where segments go.
 enum Place {
@@ -161,6 +171,7 @@ fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place>) 
             "read",
         ],
     )?;
+    transcript.append_under("", &tools::play(TOOLS, reference, &node, &tools_folder(&node)?)?);
     transcript.section("objects");
     tell(&place.objects(reference)?, &node, &mut transcript);
     // What is tiered is known to the next process.
@@ -177,8 +188,38 @@ fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place>) 
     }
     transcript.section("objects after the topics were deleted");
     tell(&left, &node, &mut transcript);
+    // The last records follow the last objects.
+    std::thread::sleep(Duration::from_secs(2));
     node.stop()?;
+    transcript.section("records");
+    for record in records(reference, &node)? {
+        transcript.line(record);
+    }
+    transcript.sort_last();
     Ok(transcript)
+}
+
+/// What Kafka's own tool finds in `__remote_log_metadata`.
+fn records(reference: &Reference, node: &Node<'_>) -> Outcome<Vec<String>> {
+    let mut found = Vec::new();
+    for folder in node.log_dirs() {
+        roundtrip::list(folder, &mut found)?;
+    }
+    let mut script = String::new();
+    for path in found.iter().map(|it| it.display().to_string()) {
+        if path.contains("/__remote_log_metadata-") && path.ends_with(".log") {
+            script += &format!("kafka-dump-log --remote-log-metadata-decoder --files {path}\n");
+        }
+    }
+    let dumped = tools::play(&script, reference, node, &tools_folder(node)?)?;
+    let lines = dumped.sections.iter().flat_map(|it| &it.lines);
+    Ok(lines.filter_map(|it| Some(it.split_once("payload: ")?.1.to_owned())).collect())
+}
+
+fn tools_folder(node: &Node<'_>) -> Outcome<PathBuf> {
+    let folder = node.folder().join("tools");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Keys without what is drawn, with sizes.

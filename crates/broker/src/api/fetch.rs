@@ -135,6 +135,14 @@ impl Read {
     }
 }
 
+impl Read {
+    /// Whether it would be enough without what is tiered, which has to wait.
+    fn is_enough_without(&self, terms: &Terms) -> bool {
+        let bytes = self.answers.iter().fold(0_u32, |sum, it| sum.saturating_add(it.records_len));
+        self.urgent || bytes >= terms.min_bytes.max(1)
+    }
+}
+
 struct Fetching {
     broker: Arc<Broker>,
     call: Call,
@@ -193,7 +201,7 @@ impl Fetching {
             for partition in plan.iter().filter_map(|it| it.partition.as_ref().ok()) {
                 partition.log().listen(&listener);
             }
-            let read = match self.read_warm(&plan) {
+            let mut read = match self.read_warm(&plan) {
                 Some(read) => read,
                 None => {
                     let (plan, terms) = (plan.clone(), self.terms);
@@ -203,11 +211,22 @@ impl Fetching {
             if read.is_enough(&self.terms) {
                 return self.respond(read);
             }
-            if !read.tiered.is_empty() {
-                let read = tiered::complete(&self.broker, &plan, read).await;
+            let pause = match &read.tiered[..] {
+                [] => None,
+                _ => self.broker.tier.get().and_then(|it| it.fetch_pause(&self.broker)),
+            };
+            if !read.tiered.is_empty() && (pause.is_none() || read.is_enough_without(&self.terms)) {
+                if pause.is_none() {
+                    read = tiered::complete(&self.broker, &plan, read).await;
+                }
                 return self.respond(read);
             }
-            if self.broker.host.timeout_at(self.terms.deadline, listener.wait()).await.is_err() {
+            let until = match pause {
+                Some(pause) => self.terms.deadline.min(self.broker.host.now() + pause),
+                None => self.terms.deadline,
+            };
+            let woken = self.broker.host.timeout_at(until, listener.wait()).await.is_ok();
+            if !woken && self.broker.host.now() >= self.terms.deadline {
                 return self.respond(read);
             }
         }

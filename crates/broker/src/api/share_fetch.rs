@@ -463,7 +463,7 @@ async fn read_tiered(
     view: &View,
     wanted: Wanted,
 ) -> Result<Reading, ErrorCode> {
-    let Some(tier) = broker.tier.get().filter(|it| !it.fetch_is_throttled()) else {
+    let Some(tier) = broker.tier.get().filter(|it| it.fetch_pause(broker).is_none()) else {
         return Ok(Reading::default());
     };
     let asked = WantedTiered {

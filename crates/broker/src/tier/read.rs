@@ -39,26 +39,39 @@ pub(crate) struct TieredRead {
     pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
+/// How long a reader waits for whom there is no room.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+
 impl Tier {
-    /// Whether reads have to pause (`remote.log.manager.fetch.max.bytes.per.second`).
-    pub(crate) fn fetch_is_throttled(&self) -> bool {
+    /// How long reads have to pause (`remote.log.manager.fetch.max.bytes.per.second`), or until there may be room for
+    /// one more.
+    pub(crate) fn fetch_pause(&self, broker: &Broker) -> Option<Duration> {
         let wait = self.throttled(&self.fetch_quota, self.host.now());
         if !wait.is_zero() {
             let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.fetch_throttle_ms.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+            return Some(wait);
         }
-        !wait.is_zero()
+        let is_full =
+            self.pending_reads.load(std::sync::atomic::Ordering::Acquire) >= self.most_reads(broker);
+        is_full.then_some(FULL_PAUSE)
     }
 
-    /// Reads records. Gives nothing if there is too much to do, or the bound of bytes a second is reached.
+    /// How many reads may run and wait.
+    fn most_reads(&self, broker: &Broker) -> usize {
+        let waiting = size(broker.settings.load().server.tiered.remote_log_reader_max_pending_tasks);
+        waiting.saturating_add(self.readers.count())
+    }
+
+    /// Reads records. Gives nothing if there is too much to do: [`Tier::fetch_pause`] says so before.
     pub(crate) async fn read(
         &self,
         broker: &Broker,
         partition: &Arc<Partition>,
         wanted: WantedTiered,
     ) -> Result<TieredRead, ErrorCode> {
-        let most = size(broker.settings.load().server.tiered.remote_log_reader_max_pending_tasks);
-        let _pending = match Pending::begin(&self.pending_reads, most.saturating_add(self.readers.count())) {
+        let most = self.most_reads(broker);
+        let _pending = match Pending::begin(&self.pending_reads, most) {
             Some(pending) => pending,
             None => {
                 tracing::debug!(%partition, most, "too many reads of tiered segments wait");

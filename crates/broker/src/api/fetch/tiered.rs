@@ -12,7 +12,13 @@ use crate::broker::Broker;
 /// then stays empty: the reader asks again, and finds it in memory.
 pub(super) async fn complete(broker: &Arc<Broker>, plan: &Arc<Vec<Planned>>, mut read: Read) -> Read {
     let parts = std::mem::take(&mut read.tiered);
-    let Some(tier) = broker.tier.get().filter(|it| !it.fetch_is_throttled()) else { return read };
+    let Some(tier) = broker.tier.get() else {
+        // It was switched off while the fetch was on its way.
+        for part in parts {
+            read.answers[part.at].code = ErrorCode::OffsetOutOfRange;
+        }
+        return read;
+    };
     let wait_ms = broker.settings.load().server.tiered.remote_fetch_max_wait_ms;
     let deadline = broker.host.now() + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
     let mut running = Vec::with_capacity(parts.len());
