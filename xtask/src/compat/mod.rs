@@ -6,6 +6,7 @@
 
 mod capture;
 mod clients;
+mod compaction;
 mod configs;
 mod difference;
 mod explained;
@@ -223,6 +224,18 @@ const SCENARIOS: &[Scenario] = &[
         about: "one data directory served by Apache Kafka, Ottla and Apache Kafka in turn",
         ci: true,
         kind: Kind::Alone(roundtrip::run),
+    },
+    Scenario {
+        name: "compaction",
+        about: "one log compacted by Apache Kafka and by Ottla, then by the other: what is left",
+        ci: true,
+        kind: Kind::Alone(compaction::run),
+    },
+    Scenario {
+        name: "compaction-tester",
+        about: "LogCompactionTester of Apache Kafka's tools",
+        ci: false,
+        kind: Kind::Alone(compaction::tester),
     },
     Scenario {
         name: "grouptrip",

@@ -1,5 +1,6 @@
 //! A real server on loopback, asked over raw connections: what every client sees.
 
+mod compaction;
 mod configs;
 mod failure;
 mod fetch;

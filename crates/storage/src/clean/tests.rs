@@ -416,6 +416,98 @@ fn a_lookup_by_time_copes_with_gaps() {
     }
 }
 
+/// What brokers before 0.11 wrote is written anew as v2, whatever stays of it.
+#[test]
+fn old_formats_become_new() {
+    let world = world(13);
+    let disk = world.host.disk();
+    disk.create_dir_all("/data/orders-0").unwrap();
+    let legacy = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/kafka-3.9.1/legacy.log");
+    let bytes = ottla_host::Host::real().disk().read(legacy, 1 << 20).unwrap();
+    disk.write_atomically("/data/orders-0/00000000000000000000.log", &bytes).unwrap();
+    let log = world.open(LastShutdown::Unclean);
+    assert_eq!(log.view().end, Offset(96));
+    put(&log, &[("k0", Some("new")), ("k3", Some("new"))]);
+    roll(&log);
+    roll(&log);
+    clean(&log);
+    let all = batches(&log);
+    let found: Vec<_> = all
+        .iter()
+        .map(|it| {
+            let stored = StoredBatch::new(it).unwrap();
+            let batch = *stored.v2().unwrap();
+            let payload = batch.decompressed(1 << 20).unwrap();
+            let records = batch.records(&payload).map(|it| it.unwrap());
+            let keys: Vec<_> = records
+                .map(|it| (it.offset.get(), String::from_utf8_lossy(it.key.unwrap()).into_owned()))
+                .collect();
+            (batch.magic(), batch.base_offset().get(), batch.compression().unwrap(), keys)
+        })
+        .filter(|(.., keys)| keys.iter().all(|(_, key)| key != "filler"))
+        .collect();
+    // Of the old ones only the last with the key k2 stays.
+    let own = |offset, key: &str| (offset, key.to_owned());
+    assert_eq!(found[0], (2, 94, Compression::Lz4, vec![own(94, "k2")]));
+    assert_eq!(found[1].3, [own(96, "k0"), own(97, "k3")]);
+    assert_eq!(found.len(), 2);
+}
+
+/// A log directory as Apache Kafka may leave it when it is killed while it compacts.
+#[test]
+fn what_an_interrupted_swap_left_is_finished_or_undone() {
+    let make = || {
+        let world = world(14);
+        let log = world.open(LastShutdown::Clean);
+        for round in 0..70 {
+            let key = if round % 8 == 0 { round } else { round % 4 };
+            put(&log, &[(&format!("key {key}"), Some(&format!("value {round}")))]);
+        }
+        let before = records(&log);
+        let bases = log.segment_bases();
+        // The same log, cleaned until what is left of several segments is in the first.
+        for _ in 0..2 {
+            roll(&log);
+            clean(&log);
+        }
+        let after = records(&log);
+        let name = |kind: &str| format!("/data/orders-0/00000000000000000000.{kind}");
+        let disk = world.host.disk();
+        let files = ["log", "index", "timeindex"].map(|kind| (kind, disk.read(name(kind), 1 << 20).unwrap()));
+        (world, log, before, after, bases, files)
+    };
+    let put_back = |world: &World, files: &[(&str, Vec<u8>)], ending: &str| {
+        for (kind, content) in files {
+            let path = format!("/data/orders-0/00000000000000000000.{kind}{ending}");
+            world.host.disk().write_atomically(&path, content).unwrap();
+        }
+    };
+    // Still being written, or only partly announced: undone.
+    for announced in [0, 1, 2] {
+        let (world, log, _, after, _, files) = make();
+        drop(log);
+        put_back(&world, &files[..announced], ".swap");
+        put_back(&world, &files[announced..], ".cleaned");
+        let log = world.open(LastShutdown::Unclean);
+        assert_eq!(records(&log), after, "{announced} announced");
+        let names = world.host.disk().list("/data/orders-0").unwrap();
+        assert!(names.iter().all(|it| !it.name.ends_with("swap") && !it.name.ends_with("cleaned")));
+    }
+    // Announced: done, whatever of the old is still there.
+    let (world, log, before, after, bases, files) = make();
+    assert!(before.len() > after.len() && bases.len() > 3);
+    drop(log);
+    put_back(&world, &files, ".swap");
+    for old in &bases[1..3] {
+        for kind in ["log", "index", "timeindex"] {
+            let path = format!("/data/orders-0/{:020}.{kind}", old.get());
+            world.host.disk().write_atomically(&path, b"whatever").unwrap();
+        }
+    }
+    let log = world.open(LastShutdown::Unclean);
+    assert_eq!(records(&log), after);
+}
+
 #[test]
 fn append_times_stay() {
     let world = world(12);

@@ -26,7 +26,8 @@ pub enum LogStartReason {
 }
 
 impl Log {
-    /// Cuts the log so that it ends at `end`, or at the start of the batch that holds `end`. Blocks.
+    /// Cuts the log so that it ends at `end`, or at the start of the batch that holds `end`, or where the last record
+    /// before it ended if those in between were compacted away. Blocks.
     ///
     /// The checkpoint on the disk must not have a recovery point above `end` when this is called: after a crash that
     /// would look like lost records.
@@ -65,6 +66,8 @@ impl Log {
             let file = self.files.open(active.log_name(), Open::Write)?;
             self.files.of(active.log_name(), file.set_len(u64::from(active.len())))?;
         }
+        // Where records were compacted away nothing would say, after a stop, that the log ends later than they did.
+        let end = end.min(active.tail_end(&self.files)?);
         self.recovery_point.fetch_min(end.get(), Ordering::AcqRel);
         appender.used = true;
         appender.tail.end = end;

@@ -4,15 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ottla_base::{BrokerEpoch, LeaderEpoch, Offset, ProducerId, Uuid};
+use ottla_base::{BrokerEpoch, LeaderEpoch, Offset, ProducerId, Timestamp, Uuid};
 use ottla_host::Host;
+use ottla_host::disk::Open;
+use ottla_record::{BatchBuilder, BatchOptions};
 
 use super::crash_tests::{Stop, block_on, fail_from};
 use super::{CopyStep, DirectoryOptions, Intervals, LogSet, LogSetOptions, Move, OPEN_FILES_MAX};
 use crate::log::LogStartReason;
 use crate::producer_state::ProducerRules;
-use crate::test_fixture::{OPTIONS, TIME, append, batch, produced, read_all, read_bytes};
-use crate::{Log, LogConfig, TopicPartition};
+use crate::test_fixture::{OPTIONS, TIME, accepted, append, batch, produced, read_all, read_bytes};
+use crate::{CleanLimits, CleanStep, Log, LogConfig, TopicPartition};
 
 const TOPIC: Uuid = Uuid([7; 16]);
 const CHUNK_BYTES: u32 = 500;
@@ -245,4 +247,107 @@ fn a_stop_at_any_operation_of_a_move_leaves_one_log_with_everything() {
             stop_at(operation, Stop::PowerCut).await;
         }
     });
+}
+
+/// Keys that are overwritten, in several segments.
+fn fill(log: &Arc<Log>, rounds: i32) {
+    for round in 0..rounds {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let value = format!("value {round}");
+        builder.append(Timestamp(TIME), Some(&[round as u8 % 3]), Some(value.as_bytes()), []);
+        log.append_as_leader(&accepted(builder.build()), &OPTIONS).unwrap();
+    }
+}
+
+const LIMITS: CleanLimits =
+    CleanLimits { dedupe_bytes: 1 << 16, load_factor: 0.9, io_bytes: 4096, message_bytes: 1 << 20 };
+
+fn compacted() -> Arc<LogConfig> {
+    Arc::new(LogConfig { cleanup_compact: true, cleanup_delete: false, ..(*config()).clone() })
+}
+
+fn checkpoint(host: &Host, directory: &str) -> String {
+    let path = format!("{directory}/cleaner-offset-checkpoint");
+    String::from_utf8(host.disk().read(path, 1000).unwrap_or_default()).unwrap()
+}
+
+fn clean_all(set: &LogSet) -> usize {
+    let mut passes = 0;
+    while let (_, Some(mut cleaning)) = set.next_to_clean(LIMITS) {
+        while let CleanStep::Worked(_) = cleaning.step(100).unwrap() {}
+        set.cleaning_done(cleaning.log());
+        passes += 1;
+    }
+    passes
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_far_a_log_was_compacted_is_written_down_and_goes_along() {
+    let host = Host::simulated(3);
+    let set = open(&host).await.unwrap();
+    set.prepare_cleaner();
+    assert_eq!(checkpoint(&host, "/data0"), "");
+    let log = log_of(&set).unwrap();
+    log.set_config(compacted());
+    assert_eq!(clean_all(&set), 0);
+    fill(&log, 60);
+    assert_eq!(clean_all(&set), 1);
+    let cleaned = set.cleaned_to(&orders()).unwrap();
+    assert_eq!(checkpoint(&host, "/data0"), format!("0\n1\norders 0 {cleaned}\n"));
+    assert_eq!(cleaned, *log.segment_bases().last().unwrap());
+
+    assert_eq!(set.begin_move(&orders(), Path::new("/data1")).unwrap(), Move::Begun);
+    fill(&log, 60);
+    assert_eq!(clean_all(&set), 0, "a log that moves is not compacted");
+    copy_all(&set).unwrap();
+    assert!(set.finish_move(&orders(), |_| ()).unwrap());
+    assert_eq!(checkpoint(&host, "/data0"), "0\n0\n");
+    assert_eq!(checkpoint(&host, "/data1"), format!("0\n1\norders 0 {cleaned}\n"));
+    set.get(&orders()).unwrap().set_config(compacted());
+    assert_eq!(clean_all(&set), 1);
+
+    let log = set.get(&orders()).unwrap();
+    set.truncate_to(&log, Offset(20)).unwrap();
+    assert_eq!(checkpoint(&host, "/data1"), "0\n1\norders 0 20\n");
+    set.stop(BrokerEpoch(1)).await;
+    let set = open(&host).await.unwrap();
+    assert_eq!(set.cleaned_to(&orders()), Some(Offset(20)));
+    set.delete(&orders()).unwrap();
+    set.write_checkpoints();
+    assert_eq!(checkpoint(&host, "/data1"), "0\n0\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_compacted_is_given_up_and_others_are_not() {
+    let host = Host::simulated(4);
+    let set = open(&host).await.unwrap();
+    let other = TopicPartition::new("other", 0);
+    let log = log_of(&set).unwrap();
+    log.set_config(compacted());
+    let id = Some(Uuid([100; 16]));
+    let second = set.get_or_create(&other, Uuid([8; 16]), compacted(), id).unwrap();
+    fill(&log, 60);
+    fill(&second, 60);
+    let path = log.path().join("00000000000000000000.log");
+    host.disk().open(path, Open::Write).unwrap().write_all_at(b"?", 100).unwrap();
+    let mut cleaned = Vec::new();
+    while let (found, Some(mut cleaning)) = set.next_to_clean(LIMITS) {
+        assert!(found.dirtiest_ratio > 0.9 && found.due > 0);
+        let log = cleaning.log().clone();
+        match cleaning.step(u64::MAX) {
+            Ok(_) => cleaned.push(log.partition().clone()),
+            Err(error) => set.cleaning_failed(&log, &error),
+        }
+    }
+    assert_eq!(cleaned, [other]);
+    let directories = set.cleaner_directories();
+    assert_eq!(directories[0].uncleanable, [orders()]);
+    assert!(directories[0].uncleanable_bytes > 0 && directories[1].uncleanable.is_empty());
+    // Retention of compacted logs waits for the cleaner; that of others does not.
+    let bases = second.segment_bases().len();
+    second.advance_log_start(second.view().end, LogStartReason::ClientRecordDeletion).unwrap();
+    set.apply_retention();
+    assert_eq!(second.segment_bases().len(), bases);
+    set.retain_compacted();
+    assert_eq!(second.segment_bases().len(), 1);
 }

@@ -1,0 +1,109 @@
+//! Topics that are compacted while they are used: what is left is served, found again after a restart, and counted.
+
+use ottla_base::Offset;
+use ottla_record::{Batches, StoredBatch};
+use ottla_storage::TopicPartition;
+
+use crate::fixture::{Made, Node, batch_of};
+
+const SETTINGS: [&str; 3] =
+    ["log.cleaner.backoff.ms=10", "log.cleaner.io.buffer.size=8192", "log.segment.delete.delay.ms=0"];
+
+/// Offsets, keys and values from the start, read batch by batch.
+fn read(node: &Node) -> Vec<(i64, String, String)> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    loop {
+        let answer = node.fetch("t", from);
+        let bytes = answer.records.unwrap_or_default();
+        if bytes.is_empty() {
+            return found;
+        }
+        for stored in Batches::new(&bytes) {
+            let StoredBatch::V2(batch) = stored.unwrap() else { panic!("a batch of an old format") };
+            from = batch.last_offset().after(1).get();
+            let payload = batch.decompressed(1 << 20).unwrap();
+            found.extend(batch.records(&payload).map(|record| {
+                let record = record.unwrap();
+                let text =
+                    |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                (record.offset.get(), text(record.key), text(record.value))
+            }));
+        }
+    }
+}
+
+fn wait_until_cleaned(node: &Node, at_least: i64) {
+    let logs = &node.running().broker().logs;
+    for _ in 0..1000 {
+        if logs.cleaned_to(&TopicPartition::new("t", 0)).is_some_and(|it| it >= Offset(at_least)) {
+            return;
+        }
+        node.pause(10);
+    }
+    panic!("the topic is not compacted");
+}
+
+#[test]
+fn of_each_key_the_last_record_is_served() {
+    let mut node = Node::start(&SETTINGS);
+    let configs = [("cleanup.policy", "compact"), ("internal.segment.bytes", "2000"), ("retention.ms", "-1")];
+    node.create_topic("t", 1, &configs);
+    let put = |node: &Node, round: i64| {
+        let (key, value) = (format!("key {}", round % 5), format!("value {round}"));
+        let sent = batch_of(&[(Some(&key), &value), (Some("all"), &value)], Made::default());
+        assert_eq!(node.produce("t", sent).error_code, 0);
+    };
+    (0..200).for_each(|round| put(&node, round));
+    wait_until_cleaned(&node, 300);
+    let last = |found: &[(i64, String, String)], key: &str| {
+        found.iter().rfind(|it| it.1 == key).map(|it| (it.0, it.2.clone()))
+    };
+    let check = |node: &Node, rounds: i64| {
+        let found = read(node);
+        assert!(found.len() < 200 && found.is_sorted(), "{} records are left", found.len());
+        for key in 0..5 {
+            let round = (0..rounds).rfind(|it| it % 5 == key).unwrap();
+            let expected = Some((round * 2, format!("value {round}")));
+            assert_eq!(last(&found, &format!("key {key}")), expected);
+        }
+    };
+    check(&node, 200);
+    let page = node.metrics();
+    let value = |name: &str| {
+        let line =
+            page.lines().find(|it| it.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert!(value("ottla_log_cleaner_passes_total") >= 1.0);
+    assert!(value("ottla_log_cleaner_bytes_read_total") > value("ottla_log_cleaner_bytes_written_total"));
+    assert!(value("kafka_log_logcleaner_cleaner_recopy_percent") < 100.0);
+    assert!(page.contains("kafka_log_logcleanermanager_uncleanable_partitions_count{logDirectory="));
+    for end in [Node::stop, Node::kill] {
+        end(&mut node);
+        node.resume();
+        check(&node, 200);
+    }
+    (200..400).for_each(|round| put(&node, round));
+    wait_until_cleaned(&node, 700);
+    check(&node, 400);
+}
+
+#[test]
+fn a_topic_that_is_compacted_and_deleted_loses_what_is_old() {
+    let node = Node::start(&SETTINGS);
+    let configs =
+        [("cleanup.policy", "compact,delete"), ("internal.segment.bytes", "2000"), ("retention.ms", "1")];
+    node.create_topic("t", 1, &configs);
+    for round in 0..100 {
+        let sent =
+            batch_of(&[(Some(&format!("key {round}")), "v")], Made { timestamp: 1000, ..Made::default() });
+        assert_eq!(node.produce("t", sent).error_code, 0);
+    }
+    for _ in 0..1000 {
+        if node.fetch("t", 99).log_start_offset >= 90 {
+            return;
+        }
+        node.pause(10);
+    }
+    panic!("old segments are not deleted");
+}
