@@ -116,5 +116,5 @@ pub fn tester(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
 }
 
 fn last_of(text: &str) -> &str {
-    text.lines().filter(|it| !it.trim().is_empty()).last().unwrap_or_default()
+    text.lines().rfind(|it| !it.trim().is_empty()).unwrap_or_default()
 }
