@@ -205,3 +205,38 @@ fn the_reference_is_fresh() {
     let hint = "docs/configuration.md is stale: UPDATE_DOCS=1 cargo test -p ottla-broker config";
     assert!(committed == reference(), "{hint}");
 }
+
+#[test]
+fn stores_of_tiered_segments_are_built_in_and_what_names_none_is_refused() {
+    let on = "remote.log.storage.system.enable=true";
+    let check = |more: &[&str]| -> Result<(), String> {
+        let all: Vec<&str> = more.iter().copied().chain([on]).collect();
+        crate::tier::settings::check_store(&load(&all)?)
+    };
+    let refused = |more: &[&str], words: &str| {
+        let said = check(more).expect_err(words);
+        assert!(said.contains(words), "{said}");
+    };
+    refused(&[], "ottla.remote.storage.url");
+    refused(&["remote.log.storage.manager.class.name=com.example.Store"], "does not know com.example.Store");
+    refused(&["ottla.remote.storage.url=nonsense"], "nonsense");
+    refused(
+        &[
+            "ottla.remote.storage.url=memory:///",
+            "remote.log.metadata.manager.class.name=com.example.Records",
+        ],
+        "__remote_log_metadata",
+    );
+    let kafkas = "remote.log.storage.manager.class.name=\
+                  org.apache.kafka.server.log.remote.storage.LocalTieredStorage";
+    refused(&[kafkas], "rsm.config.dir");
+    check(&[kafkas, "rsm.config.dir=/tier"]).expect("Kafka's own");
+    check(&["ottla.remote.storage.url=file:///tier"]).expect("a directory");
+    check(&["ottla.remote.storage.url=s3://bucket/a", "rsm.config.aws.region=eu-west-1"]).expect("a bucket");
+    // What stays on the disk cannot be more than what is kept at all.
+    let url = "ottla.remote.storage.url=file:///tier";
+    refused(&[url, "log.retention.bytes=10", "log.local.retention.bytes=11"], "local.retention.bytes");
+    refused(&[url, "log.local.retention.ms=-1"], "Value must not be -1 as retention.ms");
+    check(&[url, "log.retention.ms=-1", "log.local.retention.ms=-1"]).expect("for ever");
+    assert!(load(&["log.retention.bytes=10", "log.local.retention.bytes=11"]).is_ok(), "nothing is tiered");
+}

@@ -39,6 +39,8 @@ pub(crate) struct TieredRead {
     pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
+/// The most bytes of a partition in one answer, unless its first batch has more: they are in memory.
+const READ_BYTES_MAX: u32 = 8 << 20;
 /// How long a reader waits for whom there is no room.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -133,7 +135,7 @@ impl Tier {
         let within = Wanted {
             from: wanted.from,
             end: wanted.end,
-            max_bytes: wanted.max_bytes,
+            max_bytes: wanted.max_bytes.min(READ_BYTES_MAX),
             at_least_one: wanted.at_least_one,
         };
         loop {

@@ -6,6 +6,7 @@ use ottla_base::settings::{InvalidSetting, Setting, Texts};
 use super::checks::parse_voter;
 use super::layers::declaration;
 use super::listeners::Listeners;
+use super::resources::refuse_local;
 use super::{ServerSettings, listeners};
 
 /// What a server found in its settings beyond their values.
@@ -29,6 +30,7 @@ pub fn check(server: &ServerSettings, effective: &Texts) -> Result<Findings, Inv
         ));
     }
     check_logs(server)?;
+    check_tiered(server)?;
     check_replication(server)?;
     check_roles(server, effective, &listeners)?;
     if has_role(server, "broker") {
@@ -72,6 +74,17 @@ fn check_logs(server: &ServerSettings) -> Result<(), InvalidSetting> {
         server.cleaner.log_cleaner_dedupe_buffer_size / threads > 1024 * 1024,
         "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
     )
+}
+
+/// What topics have when they say nothing themselves (`LogConfig.validateBrokerLogConfigValues`).
+fn check_tiered(server: &ServerSettings) -> Result<(), InvalidSetting> {
+    if !server.tiered.remote_log_storage_system_enable {
+        return Ok(());
+    }
+    let (local, log) = (&server.tiered, &server.log);
+    let bytes = log.log_retention_bytes;
+    refuse_local("local.retention.bytes", local.log_local_retention_bytes, "retention.bytes", bytes)?;
+    refuse_local("local.retention.ms", local.log_local_retention_ms, "retention.ms", log.retention_ms())
 }
 
 fn check_groups(server: &ServerSettings) -> Result<(), InvalidSetting> {

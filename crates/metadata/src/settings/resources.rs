@@ -82,7 +82,12 @@ fn check_tiered_topic(topic: &TopicSettings, server: &ServerSettings) -> Result<
 }
 
 /// What stays on the local disk cannot be more than what is kept at all.
-fn refuse_local(name: &str, local: i64, whole_name: &str, whole: i64) -> Result<(), InvalidSetting> {
+pub(super) fn refuse_local(
+    name: &str,
+    local: i64,
+    whole_name: &str,
+    whole: i64,
+) -> Result<(), InvalidSetting> {
     if whole < 0 || local == -2 {
         return Ok(());
     }
