@@ -59,7 +59,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1024)]
     mebibytes: usize,
     /// How long a run at a fixed rate lasts, in seconds.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// How much is in unfinished segments when a server is killed, in GB.
     #[arg(long, default_value_t = 10)]

@@ -116,9 +116,12 @@ impl Workload {
     /// How many pairs are run when `pairs` were asked for: the longest are run less often.
     pub fn pairs(self, pairs: usize) -> usize {
         match self {
-            Self::Partitions | Self::Recovery | Self::Topics | Self::Syscalls | Self::Long => {
-                pairs.div_ceil(3)
-            }
+            Self::Partitions
+            | Self::Recovery
+            | Self::Connections
+            | Self::Topics
+            | Self::Syscalls
+            | Self::Long => pairs.div_ceil(3),
             _ => pairs,
         }
     }

@@ -1,5 +1,6 @@
 //! What the kernel knows of a server's process, and of the machine.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::workspace::Outcome;
@@ -15,6 +16,20 @@ pub fn cpu_seconds(pid: u32) -> Outcome<f64> {
     let ticks = |index: usize| fields.get(index).and_then(|it| it.parse::<f64>().ok());
     let (user, system) = ticks(11).zip(ticks(12)).ok_or("/proc/<pid>/stat has no times")?;
     Ok((user + system) / TICKS_PER_SECOND)
+}
+
+/// Processor time that each thread of a process has used, in seconds, by the thread's id.
+pub fn thread_cpu_seconds(pid: u32) -> Outcome<BTreeMap<u32, f64>> {
+    let mut threads = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = entry?.path();
+        // A thread may end between the two looks.
+        let Ok(text) = std::fs::read_to_string(path.join("schedstat")) else { continue };
+        let nanos: Option<f64> = text.split_whitespace().next().and_then(|it| it.parse().ok());
+        let id = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.parse().ok());
+        threads.extend(id.zip(nanos.map(|it| it / 1e9)));
+    }
+    Ok(threads)
 }
 
 /// Resident memory of a process, in bytes.
@@ -141,6 +156,7 @@ mod tests {
     fn this_process_has_times_and_memory() {
         let pid = std::process::id();
         assert!(cpu_seconds(pid).is_ok());
+        assert!(thread_cpu_seconds(pid).is_ok_and(|it| it.contains_key(&pid)));
         assert!(resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
         assert!(peak_resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
         assert!(open_files(pid).is_ok_and(|it| it >= 3));
