@@ -146,30 +146,18 @@ fn commit_offsets(
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for it in &topic.partitions {
-            let metadata = it.committed_metadata.clone().unwrap_or_default();
-            if is_too_long(deciding, &metadata) {
-                partitions.push(outcome(it.partition_index, ErrorCode::OffsetMetadataTooLarge));
-                continue;
-            }
-            if checked == Checked::EachPartition {
-                let place = Place { topic: &topic.name, id: topic.topic_id, partition: it.partition_index };
-                check_partition(deciding, &request.group_id, &by, place)?;
-            }
-            partitions.push(outcome(it.partition_index, ErrorCode::None));
-            records.push(record(
-                &request.group_id,
-                &topic.name,
-                it.partition_index,
-                OffsetCommitValue {
-                    offset: it.committed_offset,
-                    leader_epoch: it.committed_leader_epoch,
-                    metadata,
-                    commit_timestamp: now,
-                    expire_timestamp: expires,
-                    topic_id: topic.topic_id,
-                    ..Default::default()
-                },
-            ));
+            let value = OffsetCommitValue {
+                offset: it.committed_offset,
+                leader_epoch: it.committed_leader_epoch,
+                metadata: it.committed_metadata.clone().unwrap_or_default(),
+                commit_timestamp: now,
+                expire_timestamp: expires,
+                topic_id: topic.topic_id,
+                ..Default::default()
+            };
+            let place = Place { topic: &topic.name, id: topic.topic_id, partition: it.partition_index };
+            let code = commit_one(deciding, (&request.group_id, &by, checked), place, value, &mut records)?;
+            partitions.push(outcome(it.partition_index, code));
         }
         let (name, topic_id) = (topic.name.clone(), topic.topic_id);
         topics.push(OffsetCommitResponseTopic { name, topic_id, partitions, ..Default::default() });
@@ -196,30 +184,18 @@ fn commit_transactional_offsets(
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for it in &topic.partitions {
-            let metadata = it.committed_metadata.clone().unwrap_or_default();
-            if is_too_long(deciding, &metadata) {
-                partitions.push(outcome_transactional(it.partition_index, ErrorCode::OffsetMetadataTooLarge));
-                continue;
-            }
-            if checked == Checked::EachPartition {
-                let place = Place { topic: &topic.name, id: topic.topic_id, partition: it.partition_index };
-                check_partition(deciding, &request.group_id, &by, place)?;
-            }
-            partitions.push(outcome_transactional(it.partition_index, ErrorCode::None));
-            records.push(record(
-                &request.group_id,
-                &topic.name,
-                it.partition_index,
-                OffsetCommitValue {
-                    offset: it.committed_offset,
-                    leader_epoch: it.committed_leader_epoch,
-                    metadata,
-                    commit_timestamp: now,
-                    expire_timestamp: -1,
-                    topic_id: topic.topic_id,
-                    ..Default::default()
-                },
-            ));
+            let value = OffsetCommitValue {
+                offset: it.committed_offset,
+                leader_epoch: it.committed_leader_epoch,
+                metadata: it.committed_metadata.clone().unwrap_or_default(),
+                commit_timestamp: now,
+                expire_timestamp: -1,
+                topic_id: topic.topic_id,
+                ..Default::default()
+            };
+            let place = Place { topic: &topic.name, id: topic.topic_id, partition: it.partition_index };
+            let code = commit_one(deciding, (&request.group_id, &by, checked), place, value, &mut records)?;
+            partitions.push(outcome_transactional(it.partition_index, code));
         }
         let (name, topic_id) = (topic.name.clone(), topic.topic_id);
         topics.push(TxnOffsetCommitResponseTopic { name, topic_id, partitions, ..Default::default() });
@@ -227,9 +203,28 @@ fn commit_transactional_offsets(
     Ok((records, TxnOffsetCommitResponse { topics, ..Default::default() }))
 }
 
+/// Notes one offset, or says what is wrong with it alone; what is wrong with all of the request is an error.
+fn commit_one(
+    deciding: &mut Deciding<'_>,
+    (group, by, checked): (&Str, &Committer<'_>, Checked),
+    place: Place<'_>,
+    value: OffsetCommitValue,
+    records: &mut Vec<GroupRecord>,
+) -> Result<ErrorCode, ErrorCode> {
+    if is_too_long(deciding, &value.metadata) {
+        return Ok(ErrorCode::OffsetMetadataTooLarge);
+    }
+    let (topic, partition) = (place.topic, place.partition);
+    if checked == Checked::EachPartition {
+        check_partition(deciding, group, by, place)?;
+    }
+    records.push(record(group, topic, partition, value));
+    Ok(ErrorCode::None)
+}
+
 /// Which partition is committed.
 struct Place<'a> {
-    topic: &'a str,
+    topic: &'a Str,
     id: Uuid,
     partition: i32,
 }
