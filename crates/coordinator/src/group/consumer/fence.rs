@@ -46,6 +46,7 @@ pub(super) fn fence(mut turn: Turn<'_, '_>, members: &[Member], trigger: Trigger
     if turn.group.members().len() == members.len() {
         // Nobody is left to be assigned anything; who comes next need not wait.
         turn.records.target(TargetMetadata { epoch, computed_at: Timestamp(0) });
+        turn.note_emptied(epoch);
     }
     for member in members {
         let name = MemberName::of(turn.group.id(), &member.id);

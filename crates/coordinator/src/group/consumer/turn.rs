@@ -202,6 +202,11 @@ impl<'d, 'a> Turn<'d, 'a> {
         }
     }
 
+    /// Notes that a rebalance is over because nobody is left.
+    pub(super) fn note_emptied(&mut self, epoch: i32) {
+        self.deciding.soft.why.end(self.group.id(), epoch, 0, self.deciding.at);
+    }
+
     /// Notes that the group has looked at its topics and will be in an epoch.
     pub(super) fn looked_at_topics(&mut self, epoch: i32) {
         let (id, now) = (self.group.id(), self.deciding.at.now);

@@ -66,6 +66,7 @@ pub(super) fn remove(
     deciding.write(group.record(id, epoch, hash, validated, &group.assignment_configs));
     if group.members.len() == 1 {
         deciding.write(state::target_metadata_record(id, epoch, 0));
+        deciding.soft.why.end(id, epoch, 0, deciding.at);
     }
     live::expect_nothing(deciding, id, member_id);
     if let Some(live) = deciding.soft.streams.groups.get_mut(id) {

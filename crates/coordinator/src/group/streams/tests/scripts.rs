@@ -658,6 +658,7 @@ fn every_rebalance_has_a_cause() {
     fixture.settles(&mut [&mut one, &mut two]);
     fixture.heartbeat(one.leave(-1));
     fixture.settles(&mut [&mut two]);
+    fixture.heartbeat(two.leave(-1));
     let Reply::Explain(told) = fixture.ask(Request::Explain(GROUP.into())) else { panic!("another answer") };
     type Told<'a> = (&'a str, &'a str, Option<(i32, usize)>);
     let told: Vec<Told<'_>> = told
@@ -669,6 +670,7 @@ fn every_rebalance_has_a_cause() {
         ("member-joined", "two", Some((3, 2))),
         ("assignor-changed", "one", Some((4, 2))),
         ("member-left", "one", Some((5, 1))),
+        ("member-left", "two", Some((6, 0))),
     ];
     assert_eq!(told, expected);
 }
