@@ -143,11 +143,11 @@ impl SharePartition {
         if max_records <= 0 {
             return Vec::new();
         }
-        self.archive_missing(asked.fetch_offset, first_batch.first);
+        let some_missing = self.archive_missing(asked.fetch_offset, first_batch.first);
         let base = match self.in_flight.floor(first_batch.first) {
-            None => first_batch.first.max(self.start),
             Some((first, batch)) if batch.last >= first_batch.first => first,
-            Some(_) => first_batch.first,
+            // The beginning may lie within the batch.
+            _ => first_batch.first.max(self.start),
         };
         let batches = self.in_flight.batches_from(first_batch.first.min(base)..=last);
         let mut taken = Taken::default();
@@ -166,7 +166,12 @@ impl SharePartition {
                 }
             }
         }
-        self.without_aborted(taken.ranges, asked.aborted)
+        let ranges = self.without_aborted(taken.ranges, asked.aborted);
+        if some_missing {
+            // Nobody will acknowledge these either.
+            self.advance();
+        }
+        ranges
     }
 
     /// Up to which offset records may be acquired, and how many.
@@ -181,13 +186,15 @@ impl SharePartition {
         (last.min(self.end), asked.max_records.min(in_flight))
     }
 
-    /// What was to be read but is not in the log any more is done with.
-    fn archive_missing(&mut self, fetch_offset: i64, first_read: i64) {
-        if fetch_offset < first_read {
-            let archived = self.archive(fetch_offset..=first_read - 1, RecordState::Available);
-            self.delivery_complete_count += archived;
-            self.look_again |= archived > 0;
+    /// What was to be read but is not in the log any more is done with. Says whether there was something.
+    fn archive_missing(&mut self, fetch_offset: i64, first_read: i64) -> bool {
+        if fetch_offset >= first_read {
+            return false;
         }
+        let archived = self.archive(fetch_offset..=first_read - 1, RecordState::Available);
+        self.delivery_complete_count += archived;
+        self.look_again |= archived > 0;
+        archived > 0
     }
 
     /// Records in the state `from` come to an end. Says how many there were.

@@ -51,7 +51,9 @@ impl SharePartition {
         match (write.kind, persisted) {
             (WriteKind::Transition, Persisted::No) => {
                 self.take_back(write);
-                Settled { has_moved: self.look_again, dead_letters: Vec::new() }
+                // What came to an end while the write was on its way is not in its way any more.
+                let has_moved = self.advance();
+                Settled { has_moved: has_moved || self.look_again, dead_letters: Vec::new() }
             }
             (WriteKind::Transition, Persisted::Yes) => {
                 self.keep(write);
