@@ -15,7 +15,8 @@ pub fn render(broker: &Broker, measured: &Measured) -> String {
     let mut page = Page::default();
     let counters = broker.partitions.topic_counters();
     let by_topic = counters.iter().map(|(name, counters)| (name.as_str(), &**counters));
-    topics::render(&mut page, &broker.metrics.all_topics, by_topic);
+    let tier = if broker.tier.get().is_some() { topics::Tier::On } else { topics::Tier::Off };
+    topics::render(&mut page, &broker.metrics.all_topics, by_topic, tier);
     broker.metrics.requests.render(&mut page);
     broker.metrics.transactions.render(&mut page);
     broker.metrics.shares.render(&mut page);

@@ -71,13 +71,27 @@ topic_counters! {
     remote_delete_errors = "remotedeleteerrors";
 }
 
+/// Whether there is tiered storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Segments may be tiered.
+    On,
+    /// None is.
+    Off,
+}
+
 /// Writes every family: the sum without labels, then each topic that has seen anything.
 pub fn render<'topics>(
     page: &mut Page,
     all: &TopicCounters,
     topics: impl Iterator<Item = (&'topics str, &'topics TopicCounters)> + Clone,
+    tier: Tier,
 ) {
     for (name, counter) in TopicCounters::FAMILIES {
+        // As in Kafka, nothing is said of tiered storage where there is none.
+        if name.starts_with("kafka_server_brokertopicmetrics_remote") && tier == Tier::Off {
+            continue;
+        }
         let mut family = page.family(name, Kind::Counter, "BrokerTopicMetrics of Apache Kafka.");
         family.sample(&[], counter(all).get());
         for (topic, counters) in topics.clone() {

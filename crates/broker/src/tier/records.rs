@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_base::{ErrorCode, NodeId, Offset, PartitionIndex, Timestamp};
+use ottla_base::{ErrorCode, NodeId, Offset, PartitionIndex, Timestamp, Uuid};
 use ottla_record::{BatchBuilder, BatchOptions, Batches, StoredBatch};
 use ottla_storage::producer_state::{ProducerOrigin, VerificationGuard};
 use ottla_storage::{FirstBatch, Log, ReadLimit, ReadRequest};
@@ -33,7 +33,7 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(30);
 /// How far the topic of the records was replayed, by partition.
 #[derive(Default)]
 pub(super) struct Records {
-    followed: Mutex<BTreeMap<PartitionIndex, Arc<Followed>>>,
+    followed: Mutex<BTreeMap<(Uuid, PartitionIndex), Arc<Followed>>>,
 }
 
 /// A partition of the topic, and how far it was replayed.
@@ -107,7 +107,7 @@ impl Tier {
     async fn write(&self, broker: &Broker, event: &Event) -> Result<(), TieringError> {
         let partition = &event.id().partition;
         let records = self.records_of(broker, partition)?;
-        let followed = self.followed(records.index);
+        let followed = self.followed(&records);
         let turn = followed.turn.lock().await;
         self.replay_held(&records, &followed).await?;
         self.tracked_as(partition).catalog.lock().check(event)?;
@@ -129,7 +129,7 @@ impl Tier {
         Ok(())
     }
 
-    fn followed(&self, index: PartitionIndex) -> Arc<Followed> {
+    fn followed(&self, records: &Partition) -> Arc<Followed> {
         let mut followed = self.records.followed.lock();
         let made = || {
             Arc::new(Followed {
@@ -138,12 +138,13 @@ impl Tier {
                 ready_from: AtomicI64::new(-1),
             })
         };
-        followed.entry(index).or_insert_with(made).clone()
+        // A topic that was deleted and made again begins anew.
+        followed.entry((records.topic_id, records.index)).or_insert_with(made).clone()
     }
 
     /// Takes in what was committed since. Says whether everything is known that had been when this process came.
     async fn replay(&self, records: &Arc<Partition>) -> Result<bool, TieringError> {
-        let followed = self.followed(records.index);
+        let followed = self.followed(records);
         let _turn = followed.turn.lock().await;
         self.replay_held(records, &followed).await
     }

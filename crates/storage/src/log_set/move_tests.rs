@@ -14,7 +14,7 @@ use super::{CopyStep, DirectoryOptions, Intervals, LogSet, LogSetOptions, Move, 
 use crate::log::LogStartReason;
 use crate::producer_state::ProducerRules;
 use crate::test_fixture::{OPTIONS, TIME, accepted, append, batch, produced, read_all, read_bytes};
-use crate::{CleanLimits, CleanStep, Log, LogConfig, TopicPartition};
+use crate::{CleanLimits, CleanStep, Log, LogConfig, Tiering, TopicPartition};
 
 const TOPIC: Uuid = Uuid([7; 16]);
 const CHUNK_BYTES: u32 = 500;
@@ -350,4 +350,33 @@ async fn a_log_that_cannot_be_compacted_is_given_up_and_others_are_not() {
     assert_eq!(second.segment_bases().len(), bases);
     set.retain_compacted();
     assert_eq!(second.segment_bases().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_of_which_a_part_is_tiered_moves_with_what_is_left_of_it() {
+    let host = Host::simulated(1);
+    let set = open(&host).await.unwrap();
+    let tiering = Tiering { copy_disabled: false, local_retention_ms: None, local_retention_bytes: Some(0) };
+    let config = Arc::new(LogConfig { tiering: Some(tiering), ..(*config()).clone() });
+    let log = set.get_or_create(&orders(), TOPIC, config, Some(Uuid([100; 16]))).unwrap();
+    for at in 0..40 {
+        append(&log, TIME + at, &[b"plain", b"and more of it"]);
+    }
+    let sealed = log.sealed_segments(Offset(0), log.view().end).unwrap();
+    log.set_tiered_end(sealed[2].end);
+    assert_eq!(log.apply_retention().unwrap(), 3);
+    log.advance_log_start(Offset(5), LogStartReason::ClientRecordDeletion).unwrap();
+    let (before, epochs) = (log.view(), log.with_epochs(Clone::clone));
+    let records = read_all(&log, before.local_start(), 1000);
+    assert_eq!(set.begin_move(&orders(), Path::new("/data1")).unwrap(), Move::Begun);
+    copy_all(&set).unwrap();
+    let mut promoted = None;
+    assert!(set.finish_move(&orders(), |log| promoted = Some(log.clone())).unwrap());
+    let moved = promoted.unwrap();
+    let after = moved.view();
+    assert_eq!((after.log_start, after.local_start()), (Offset(5), before.local_start()));
+    assert_eq!((after.high_watermark, after.end), (before.high_watermark, before.end));
+    assert_eq!(moved.with_epochs(Clone::clone), epochs);
+    assert_eq!(moved.tiered_end(), Some(sealed[2].end));
+    assert_eq!(read_all(&moved, after.local_start(), 1000), records);
 }
