@@ -12,7 +12,7 @@ pub struct Arguments {
     quick: bool,
 }
 
-/// Formats, lints, rules, Rust tests; then real clients against a real broker.
+/// Formats, lints, rules, Rust tests; then a million steps of each coordinator, and real clients against a real broker.
 pub fn run(arguments: Arguments) -> Outcome {
     show("cargo", &["fmt", "--all", "--check"])?;
     tidy::run(tidy::Arguments::default())?;
@@ -20,6 +20,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     show("cargo", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     show("cargo", &["test", "--locked", "--workspace", "--no-fail-fast"])?;
     if !arguments.quick {
+        show("cargo", &["test", "--locked", "--release", "-p", "ottla-coordinator", "--lib"])?;
         show("cargo", &["build", "--locked", "--release", "-p", "ottla-cli"])?;
         compat::run(compat::Arguments::for_ci())?;
         chaos::run_for_ci()?;
