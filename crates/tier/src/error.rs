@@ -42,10 +42,10 @@ impl TierError {
     /// The answer to who wanted to read.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            // Kafka answers what it cannot find in the tier as an offset that is not there.
-            TierError::NotFound(_) => ErrorCode::OffsetOutOfRange,
             TierError::Log(error) => error.error_code(),
-            TierError::Store(_)
+            // What is recorded and not there is lost or late, and no reason for a reader to go elsewhere.
+            TierError::NotFound(_)
+            | TierError::Store(_)
             | TierError::Corrupt { .. }
             | TierError::Local { .. }
             | TierError::Settings(_) => ErrorCode::KafkaStorageError,

@@ -104,7 +104,7 @@ async fn look_into_tier(broker: &Arc<Broker>, call: &Call, request: &ListOffsets
                 continue;
             }
             let timestamp = Timestamp(asked.timestamp);
-            if let Some(it) = tier.find_timestamp(&partition, timestamp, limit).await.transpose() {
+            if let Some(it) = tier.find_timestamp(broker, &partition, timestamp, limit).await.transpose() {
                 found.insert((topic.name.clone(), asked.partition_index), it);
             }
         }

@@ -39,6 +39,28 @@ pub(crate) struct TieredRead {
     pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+enum ReadFailure {
+    #[error("the offset is not in the tier")]
+    Absent,
+    #[error("what is recorded of the partition is not known yet")]
+    NotReady,
+    #[error(transparent)]
+    Tier(#[from] TierError),
+}
+
+impl ReadFailure {
+    /// The answer to the reader, which asks again unless the offset is not there.
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ReadFailure::Absent => ErrorCode::OffsetOutOfRange,
+            ReadFailure::NotReady => ErrorCode::ReplicaNotAvailable,
+            ReadFailure::Tier(error) => error.error_code(),
+        }
+    }
+}
+
 /// The most bytes of a partition in one answer, unless its first batch has more: they are in memory.
 const READ_BYTES_MAX: u32 = 8 << 20;
 /// How long a reader waits for whom there is no room.
@@ -96,11 +118,10 @@ impl Tier {
             self.fetch_quota.lock().record(read.records.len() as u64, self.host.now());
         }
         read.map_err(|error| {
-            let code = error.error_code();
-            if code != ErrorCode::OffsetOutOfRange {
+            if matches!(error, ReadFailure::Tier(_)) {
                 tracing::error!(%partition, %error, "a tiered segment cannot be read");
             }
-            code
+            error.error_code()
         })
     }
 
@@ -123,15 +144,17 @@ impl Tier {
         broker: &Broker,
         partition: &Arc<Partition>,
         wanted: WantedTiered,
-    ) -> Result<TieredRead, TierError> {
+    ) -> Result<TieredRead, ReadFailure> {
         let tracked = self.tracked(partition);
         let epochs = partition.log().with_epochs(Clone::clone);
-        let missing = || TierError::NotFound(format!("offset {} of {partition}", wanted.from));
         let mut segment = find(&tracked, &epochs, wanted.from);
-        if segment.is_none() && self.is_ready(broker, &tracked.partition).await {
+        if segment.is_none() {
+            if !self.is_ready(broker, &tracked.partition).await {
+                return Err(ReadFailure::NotReady);
+            }
             segment = find(&tracked, &epochs, wanted.from);
         }
-        let mut segment = segment.ok_or_else(missing)?;
+        let mut segment = segment.ok_or(ReadFailure::Absent)?;
         let within = Wanted {
             from: wanted.from,
             end: wanted.end,
@@ -139,7 +162,13 @@ impl Tier {
             at_least_one: wanted.at_least_one,
         };
         loop {
-            let read = self.reader.read(&segment, within).await?;
+            let read = match self.reader.read(&segment, within).await {
+                // It was deleted meanwhile.
+                Err(TierError::NotFound(_)) if !is_readable(&tracked, &segment) => {
+                    return Err(ReadFailure::Absent);
+                }
+                other => other?,
+            };
             if !read.records.is_empty() {
                 let aborted = match wanted.read_committed {
                     true => {
@@ -191,13 +220,14 @@ impl Tier {
     /// The first record of the tier at or after the log start whose timestamp is `timestamp` or higher.
     pub(crate) async fn find_timestamp(
         &self,
+        broker: &Broker,
         partition: &Arc<Partition>,
         timestamp: Timestamp,
         limit: Duration,
     ) -> Result<Option<TimestampedOffset>, ErrorCode> {
         let find = async {
             let _slot = self.readers.take().await;
-            self.find_timestamp_now(partition, timestamp).await
+            self.find_timestamp_now(broker, partition, timestamp).await
         };
         match self.host.timeout(limit, find).await {
             Err(_) => Err(ErrorCode::RequestTimedOut),
@@ -210,10 +240,14 @@ impl Tier {
 
     async fn find_timestamp_now(
         &self,
+        broker: &Broker,
         partition: &Arc<Partition>,
         timestamp: Timestamp,
-    ) -> Result<Option<TimestampedOffset>, TierError> {
+    ) -> Result<Option<TimestampedOffset>, ReadFailure> {
         let tracked = self.tracked(partition);
+        if !self.is_ready(broker, &tracked.partition).await {
+            return Err(ReadFailure::NotReady);
+        }
         let log = partition.log();
         let (view, epochs) = (log.view(), log.with_epochs(Clone::clone));
         let Some(first) = epochs.epoch_of(view.log_start) else { return Ok(None) };
@@ -240,6 +274,12 @@ impl Tier {
         }
         Ok(None)
     }
+}
+
+/// Whether a segment is still recorded as one that may be read.
+fn is_readable(tracked: &Tracked, segment: &SegmentMetadata) -> bool {
+    let catalog = tracked.catalog.lock();
+    catalog.get(segment.id.id).is_some_and(|it| it.state == SegmentState::CopyFinished)
 }
 
 /// The segment that has an offset.
