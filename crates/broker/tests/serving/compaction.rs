@@ -1,9 +1,15 @@
 //! Topics that are compacted while they are used: what is left is served, found again after a restart, and counted.
 
-use ottla_base::Offset;
+use ottla_base::{ErrorCode, Offset, Str};
 use ottla_record::{Batches, StoredBatch};
 use ottla_storage::TopicPartition;
+use ottla_wire::messages::find_coordinator_request::FindCoordinatorRequest;
+use ottla_wire::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use ottla_wire::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestTopic};
 
+use crate::configs::set;
 use crate::fixture::{Made, Node, batch_of};
 
 const SETTINGS: [&str; 3] =
@@ -32,10 +38,10 @@ fn read(node: &Node) -> Vec<(i64, String, String)> {
     }
 }
 
-fn wait_until_cleaned(node: &Node, at_least: i64) {
+fn wait_until_cleaned(node: &Node, topic: &str, at_least: i64) {
     let logs = &node.running().broker().logs;
     for _ in 0..1000 {
-        if logs.cleaned_to(&TopicPartition::new("t", 0)).is_some_and(|it| it >= Offset(at_least)) {
+        if logs.cleaned_to(&TopicPartition::new(topic, 0)).is_some_and(|it| it >= Offset(at_least)) {
             return;
         }
         node.pause(10);
@@ -54,7 +60,7 @@ fn of_each_key_the_last_record_is_served() {
         assert_eq!(node.produce("t", sent).error_code, 0);
     };
     (0..200).for_each(|round| put(&node, round));
-    wait_until_cleaned(&node, 300);
+    wait_until_cleaned(&node, "t", 300);
     let last = |found: &[(i64, String, String)], key: &str| {
         found.iter().rfind(|it| it.1 == key).map(|it| (it.0, it.2.clone()))
     };
@@ -84,7 +90,7 @@ fn of_each_key_the_last_record_is_served() {
         check(&node, 200);
     }
     (200..400).for_each(|round| put(&node, round));
-    wait_until_cleaned(&node, 700);
+    wait_until_cleaned(&node, "t", 700);
     check(&node, 400);
 }
 
@@ -106,4 +112,62 @@ fn a_topic_that_is_compacted_and_deleted_loses_what_is_old() {
         node.pause(10);
     }
     panic!("old segments are not deleted");
+}
+
+#[test]
+fn committed_offsets_are_known_from_a_compacted_log() {
+    let mut node =
+        Node::start(&[SETTINGS[0], "offsets.topic.num.partitions=1", "offsets.topic.replication.factor=1"]);
+    node.create_topic("t", 1, &[]);
+    let commit = |node: &Node, group: &str, offset: i64| {
+        let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+        let partitions = vec![partition];
+        let topic =
+            OffsetCommitRequestTopic { name: Str::from_static("t"), partitions, ..Default::default() };
+        let request = OffsetCommitRequest {
+            group_id: Str::from(group),
+            generation_id_or_member_epoch: -1,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        node.ask(8, &request).topics[0].partitions[0].error_code
+    };
+    let committed = |node: &Node, group: &str| {
+        let topic = OffsetFetchRequestTopic {
+            name: Str::from_static("t"),
+            partition_indexes: vec![0],
+            ..Default::default()
+        };
+        let request = OffsetFetchRequest {
+            group_id: Str::from(group),
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
+        let answer = node.ask(7, &request);
+        (answer.error_code == 0).then(|| answer.topics[0].partitions[0].committed_offset)
+    };
+    node.ask(3, &FindCoordinatorRequest { key: Str::from_static("a"), ..Default::default() });
+    let mut tries = (0..1000).take_while(|_| commit(&node, "a", 0) != 0);
+    tries.by_ref().for_each(|_| node.pause(10));
+    for (key, value) in [("internal.segment.bytes", "2000"), ("min.cleanable.dirty.ratio", "0.01")] {
+        assert_eq!(set(&node, 2, "__consumer_offsets", key, value).0, ErrorCode::None);
+    }
+    for offset in 1..300 {
+        assert_eq!(commit(&node, if offset % 2 == 0 { "a" } else { "b" }, offset), 0);
+    }
+    wait_until_cleaned(&node, "__consumer_offsets", 200);
+    for end in [Node::stop, Node::kill] {
+        end(&mut node);
+        node.resume();
+        for (group, offset) in [("a", 298), ("b", 299)] {
+            let found = (0..1000).find_map(|_| {
+                let found = committed(&node, group);
+                if found.is_none() {
+                    node.pause(10);
+                }
+                found
+            });
+            assert_eq!(found, Some(offset), "{group}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::fixture::{Made, Node, batch, batch_of, code};
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
-fn set(node: &Node, kind: i8, name: &str, key: &str, value: &str) -> (ErrorCode, Option<Str>) {
+pub(crate) fn set(node: &Node, kind: i8, name: &str, key: &str, value: &str) -> (ErrorCode, Option<Str>) {
     let config =
         AlterableConfig { name: Str::from(key), value: Some(Str::from(value)), ..Default::default() };
     let resource = AlterConfigsResource {
