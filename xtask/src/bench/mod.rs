@@ -129,30 +129,45 @@ fn measure(arguments: &Arguments, results: &mut Results) -> Outcome {
         (false, false) => arguments.workloads.clone(),
     };
     let pairs = if arguments.quick { 1 } else { arguments.pairs };
-    for pair in 0..pairs {
-        for workload in workloads.iter().filter(|it| pair < it.pairs(pairs)) {
-            if results.has(&workload.name(), pair, "machine") {
-                continue;
-            }
-            if let Some(outcome) = workload.run_alone(scale) {
-                results.add(&workload.name(), pair, "machine", outcome)?;
-                continue;
-            }
-            // A B, B A, A B …: whoever runs second finds the machine warm, so they take turns.
-            let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
-            for (maker, name) in order.iter().filter_map(|it| makers.get(*it)) {
-                let workload_name = workload.name();
-                if results.has(&workload_name, pair, name) {
-                    continue;
-                }
-                let begin = Instant::now();
-                let outcome = workload.run(maker.clone(), scale);
-                let ended = if let Err(error) = &outcome { error.to_string() } else { String::new() };
-                let seconds = begin.elapsed().as_secs_f64();
-                eprintln!("pair {} of {pairs}: {workload_name} on {name}, {seconds:.1} s {ended}", pair + 1);
-                results.add(&workload_name, pair, name, outcome)?;
+    // The longest last: whoever has no time for them has the others.
+    let (long, short): (Vec<Workload>, Vec<Workload>) = workloads.into_iter().partition(|it| it.is_long());
+    for workloads in [short, long] {
+        for pair in 0..pairs {
+            for workload in workloads.iter().filter(|it| pair < it.pairs(pairs)) {
+                measure_pair(*workload, pair, &makers, scale, results)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Runs a workload on both servers, or on none if it needs none; what is measured already is not run again.
+fn measure_pair(
+    workload: Workload,
+    pair: usize,
+    makers: &[(Maker, &'static str)],
+    scale: Scale,
+    results: &mut Results,
+) -> Outcome {
+    let workload_name = workload.name();
+    if results.has(&workload_name, pair, "machine") {
+        return Ok(());
+    }
+    if let Some(outcome) = workload.run_alone(scale) {
+        return results.add(&workload_name, pair, "machine", outcome);
+    }
+    // A B, B A, A B …: whoever runs second finds the machine warm, so they take turns.
+    let order = if pair.is_multiple_of(2) { [0, 1] } else { [1, 0] };
+    for (maker, name) in order.iter().filter_map(|it| makers.get(*it)) {
+        if results.has(&workload_name, pair, name) {
+            continue;
+        }
+        let begin = Instant::now();
+        let outcome = workload.run(maker.clone(), scale);
+        let ended = if let Err(error) = &outcome { error.to_string() } else { String::new() };
+        let seconds = begin.elapsed().as_secs_f64();
+        eprintln!("pair {}: {workload_name} on {name}, {seconds:.1} s {ended}", pair + 1);
+        results.add(&workload_name, pair, name, outcome)?;
     }
     Ok(())
 }

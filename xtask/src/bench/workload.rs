@@ -113,17 +113,22 @@ impl Workload {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// How many pairs are run when `pairs` were asked for: the longest are run less often.
-    pub fn pairs(self, pairs: usize) -> usize {
-        match self {
+    /// Whether it takes minutes.
+    pub fn is_long(self) -> bool {
+        matches!(
+            self,
             Self::Partitions
-            | Self::Recovery
-            | Self::Connections
-            | Self::Topics
-            | Self::Syscalls
-            | Self::Long => pairs.div_ceil(3),
-            _ => pairs,
-        }
+                | Self::Recovery
+                | Self::Connections
+                | Self::Topics
+                | Self::Syscalls
+                | Self::Long
+        )
+    }
+
+    /// How many pairs are run when `pairs` were asked for: long ones are run less often.
+    pub fn pairs(self, pairs: usize) -> usize {
+        if self.is_long() { pairs.div_ceil(3) } else { pairs }
     }
 
     fn settings(self) -> String {
