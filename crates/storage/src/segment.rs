@@ -673,6 +673,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Makes room for an aborted transaction, so that [`Segment::add_aborted`] does not fail for want of it.
+    pub(crate) fn reserve_aborted(&self, files: &LogFiles) -> Result<(), StorageError> {
+        self.with_transactions(files, TransactionIndex::reserve)
+    }
+
+    /// Gives back the room for an aborted transaction.
+    pub(crate) fn release_aborted(&self, files: &LogFiles) -> Result<(), StorageError> {
+        self.with_transactions(files, TransactionIndex::release)
+    }
+
     /// Adds an aborted transaction whose marker is in this segment.
     pub(crate) fn add_aborted(
         &self,

@@ -5,10 +5,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ottla_base::{Offset, ProducerId};
-use ottla_host::Disk;
 use ottla_host::disk::Open;
+use ottla_host::{Disk, File};
 
 use crate::checkpoint_file::MalformedFile;
 use crate::producer_state::CompletedTransaction;
@@ -95,6 +96,8 @@ pub struct TransactionIndex {
     /// How many of them are known to be durable.
     durable: u64,
     last_offset: Option<Offset>,
+    /// Where there is room for one more entry.
+    reserved: Option<Arc<File>>,
 }
 
 impl TransactionIndex {
@@ -107,7 +110,8 @@ impl TransactionIndex {
             Err(error) => return Err(error),
         };
         let entries = len / ENTRY_BYTES as u64;
-        let mut index = TransactionIndex { disk, path, entries, durable: 0, last_offset: None };
+        let mut index =
+            TransactionIndex { disk, path, entries, durable: 0, last_offset: None, reserved: None };
         if entries > 0 {
             let mut last = None;
             index.scan_from(entries - 1, |_, it| {
@@ -134,13 +138,33 @@ impl TransactionIndex {
         self.entries == 0
     }
 
+    /// Makes room for one entry, so that adding it does not fail for want of room. What is reserved and neither used
+    /// nor released is an entry of nothing to whoever opens the file, which must be made anew then.
+    pub fn reserve(&mut self) -> io::Result<()> {
+        let file = self.disk.open(&self.path, Open::Create)?;
+        file.write_all_at(&[0; ENTRY_BYTES], self.entries * ENTRY_BYTES as u64)?;
+        self.reserved = Some(Arc::new(file));
+        Ok(())
+    }
+
+    /// Gives back the room that was reserved.
+    pub fn release(&mut self) -> io::Result<()> {
+        match self.reserved.take() {
+            Some(file) => file.set_len(self.entries * ENTRY_BYTES as u64),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a transaction, whose marker comes after those of all others.
     pub fn append(&mut self, aborted: &AbortedTransaction) -> io::Result<()> {
         assert!(
             self.last_offset.is_none_or(|it| it < aborted.last_offset),
             "abort markers are indexed in the order of the log"
         );
-        let file = self.disk.open(&self.path, Open::Create)?;
+        let file = match self.reserved.take() {
+            Some(reserved) => reserved,
+            None => Arc::new(self.disk.open(&self.path, Open::Create)?),
+        };
         file.write_all_at(&aborted.encode(), self.entries * ENTRY_BYTES as u64)?;
         self.entries += 1;
         self.last_offset = Some(aborted.last_offset);

@@ -1,6 +1,6 @@
 //! `cargo xtask chaos kill`: `kill -9` at random moments under idempotent load, and a look at what is left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,13 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::consumer::Consumer;
-use super::history::History;
 use super::producer::Producer;
 use super::random::Random;
 use super::requests;
 use super::server::{Server, binary};
 use super::topics::Changer;
-use super::{Seed, recovery};
+use super::{Seed, recovery, verdict};
 use crate::compat::list_files as list;
 use crate::load::protocol::{Connection, Request};
 use crate::workspace::Outcome;
@@ -291,36 +290,9 @@ fn report(
 ) -> Outcome {
     let partitions = partitions();
     changer.verify(&mut Connection::open(server.port())?)?;
-    let mut read = Consumer::new(server.port(), &partitions);
-    let mut wrong: Vec<String> = Vec::new();
-    if let Err(error) = read.read_all() {
-        wrong.push(error.to_string());
-    }
-    let mut acknowledged = 0;
-    for (index, (topic, partition)) in partitions.iter().enumerate() {
-        let mut history = History {
-            sent: producers
-                .iter()
-                .zip(0..)
-                .map(|(it, index_of)| (index_of, it.lanes()[index].sent))
-                .collect::<BTreeMap<_, _>>(),
-            seen: seen.readings[index].seen.clone(),
-            read: std::mem::take(&mut read.readings[index].seen),
-            ..History::default()
-        };
-        for producer in &producers {
-            history.acknowledged.extend(producer.lanes()[index].acknowledged.iter().cloned());
-        }
-        acknowledged += history.acknowledged.iter().map(|it| it.1.len()).sum::<usize>();
-        let found = history.check();
-        if !found.is_empty() {
-            let first: Vec<_> = found.iter().take(8).collect();
-            wrong.push(format!("{topic}-{partition}: {} anomalies, first {first:?}", found.len()));
-        }
-    }
+    let (acknowledged, mut wrong) = verdict::reach(server.port(), &partitions, &producers, Some(&seen));
     let mut ids = ends.producer_ids.clone();
     for producer in &producers {
-        wrong.extend(producer.anomalies.iter().cloned());
         if producer.identity().is_some_and(|it| !ids.insert(it)) {
             wrong.push(format!("producer id {:?} was given twice", producer.identity()));
         }

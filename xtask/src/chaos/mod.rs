@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `kill` | `kill -9` under idempotent load |
 //! | `corrupt` | bits flipped and files cut |
+//! | `disk` | full disks, failing disks, power cuts, clocks that jump |
 //! | `transactions` | `kill -9` under transactions |
 //! | `producer`, `consumer`, `topics` | the load |
 //! | `history` | what the load says about the server, and its own tests |
+//! | `verdict` | the history held against what is there in the end |
 //! | `recovery` | how fast a killed server comes back |
 //! | `server` | the server's folder and process |
 //! | `requests` | the requests of the load |
@@ -14,6 +16,7 @@
 
 mod consumer;
 mod corrupt;
+mod disk;
 mod history;
 mod kill;
 mod producer;
@@ -23,6 +26,7 @@ mod requests;
 mod server;
 mod topics;
 mod transactions;
+mod verdict;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,6 +45,8 @@ enum Command {
     Kill(kill::Arguments),
     /// Flips bits and cuts files of a stopped server; wrong bytes are never served.
     Corrupt(corrupt::Arguments),
+    /// Fills disks, lets them fail, cuts their power, and lets the clock jump.
+    Disk(disk::Arguments),
     /// Ends the server with `kill -9` again and again under transactions; none may be torn, lost or left open.
     Transactions(transactions::Arguments),
 }
@@ -50,6 +56,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Kill(arguments) => kill::run(&arguments),
         Command::Corrupt(arguments) => corrupt::run(&arguments),
+        Command::Disk(arguments) => disk::run(&arguments),
         Command::Transactions(arguments) => transactions::run(&arguments),
     }
 }

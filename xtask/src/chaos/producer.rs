@@ -2,13 +2,14 @@
 //! the same sequence numbers, in order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::history::Value;
 use super::random::Random;
 use super::requests::{self, Produced};
-use crate::load::protocol::{Connection, Sequence, batch_of, now_ms};
+use crate::load::protocol::{Answer, Connection, Sequence, batch_of, now_ms};
 use crate::workspace::Outcome;
 
 const IN_FLIGHT: usize = 5;
@@ -27,6 +28,11 @@ pub struct Producer {
     random: Random,
     identity: Option<(i64, i16)>,
     lanes: Vec<Lane>,
+    /// The life that the server is in. What is heard on a connection counts only while that is the one in which it was
+    /// opened.
+    life: Arc<AtomicU64>,
+    /// The life in which the present connection was opened.
+    opened_in: u64,
     /// Things that must never happen.
     pub anomalies: Vec<String>,
 }
@@ -64,7 +70,22 @@ impl Producer {
             refused: 0,
         };
         let lanes = partitions.iter().map(lane).collect();
-        Producer { index, port, random, identity: None, lanes, anomalies: Vec::new() }
+        Producer {
+            index,
+            port,
+            random,
+            identity: None,
+            lanes,
+            life: Arc::default(),
+            opened_in: 0,
+            anomalies: Vec::new(),
+        }
+    }
+
+    /// Answers on a connection count only until `life` moves.
+    pub fn living_by(mut self, life: &Arc<AtomicU64>) -> Producer {
+        self.life = life.clone();
+        self
     }
 
     /// Its lanes, in the order of the partitions it was made with.
@@ -90,6 +111,7 @@ impl Producer {
 
     /// One connection's life, and the answers that came before it ended.
     fn session(&mut self, stop: &AtomicBool) -> Outcome {
+        self.opened_in = self.life.load(Ordering::SeqCst);
         let mut connection = Connection::open(self.port)?;
         let outcome = self.converse(&mut connection, stop);
         if outcome.is_err() && self.anomalies.is_empty() {
@@ -97,7 +119,7 @@ impl Producer {
             // again what a clean stop has put into a snapshot, which holds one batch of each producer only.
             let mut buffer = Vec::new();
             connection.set_patience(Duration::from_millis(50))?;
-            while let Ok(answer) = connection.receive(&mut buffer) {
+            while let Ok(answer) = self.hear(&mut connection, &mut buffer) {
                 let answer = requests::produced(answer)?;
                 self.take(answer);
             }
@@ -146,7 +168,7 @@ impl Producer {
             connection.send(&requests::produce(&batches))?;
         }
         for _ in 0..layers {
-            let answer = requests::produced(connection.receive(buffer)?)?;
+            let answer = requests::produced(self.hear(connection, buffer)?)?;
             self.take(answer);
         }
         Ok(())
@@ -165,18 +187,27 @@ impl Producer {
                     std::thread::sleep(Duration::from_micros(self.random.below(8_000)));
                 }
             } else {
-                let answer = requests::produced(connection.receive(buffer)?)?;
+                let answer = requests::produced(self.hear(connection, buffer)?)?;
                 under_way -= 1;
                 good &= self.take(answer);
             }
             // Leave at a random depth, so that the pipe is not always full.
             while good && under_way > 0 && self.random.chance(30) {
-                let answer = requests::produced(connection.receive(buffer)?)?;
+                let answer = requests::produced(self.hear(connection, buffer)?)?;
                 under_way -= 1;
                 good &= self.take(answer);
             }
         }
         Ok(())
+    }
+
+    fn hear<'b>(&self, connection: &mut Connection, buffer: &'b mut Vec<u8>) -> Outcome<Answer<'b>> {
+        let answer = connection.receive(buffer)?;
+        // What was heard before this look was said before it.
+        if self.life.load(Ordering::SeqCst) != self.opened_in {
+            return Err("the answer does not count".into());
+        }
+        Ok(answer)
     }
 
     fn next_request(&mut self) -> crate::load::protocol::Request {

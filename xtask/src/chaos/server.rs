@@ -87,8 +87,26 @@ impl Server {
 
     /// Starts the process and waits for nothing.
     pub fn spawn(&mut self) -> Outcome {
-        let log = File::options().create(true).append(true).open(self.output())?;
+        self.spawn_as(Command::new(&self.binary))
+    }
+
+    /// The same under another program, with its arguments.
+    pub fn spawn_under(&mut self, program: &[&str]) -> Outcome {
+        let mut command = Command::new(program.first().copied().unwrap_or_default());
+        command.args(&program[1..]).arg(&self.binary);
+        self.spawn_as(command)
+    }
+
+    /// Starts the process with variables of its own; it must come up.
+    pub fn start_with(&mut self, environment: &[(String, String)]) -> Outcome<Duration> {
         let mut command = Command::new(&self.binary);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        self.spawn_as(command)?;
+        self.came_up()
+    }
+
+    fn spawn_as(&mut self, mut command: Command) -> Outcome {
+        let log = File::options().create(true).append(true).open(self.output())?;
         command.args(["start", "--config"]).arg(self.settings()).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?);
@@ -116,6 +134,10 @@ impl Server {
     /// Starts the server, which must come up; returns how long that took.
     pub fn start(&mut self) -> Outcome<Duration> {
         self.spawn()?;
+        self.came_up()
+    }
+
+    fn came_up(&mut self) -> Outcome<Duration> {
         match self.wait()? {
             Started::Ready(time) => Ok(time),
             Started::Ended(status) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ottla_base::{ErrorCode, LeaderEpoch, Moment, Now, Offset, Timestamp};
 use ottla_host::Host;
+use ottla_host::disk::is_exhausted;
 use ottla_machine::{Input as Decision, Seat};
 use ottla_metadata::Replay;
 use ottla_metadata::controller::{Activate, Controller, Options, Reply, Request};
@@ -16,6 +17,7 @@ use ottla_raft::{
     OffsetAndEpoch, Raft, SnapshotWriter,
 };
 use ottla_record::BatchView;
+use ottla_storage::{AppendError, StorageError};
 use ottla_wire::records::metadata::MetadataRecord;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +27,9 @@ use super::metadata_log::MetadataLog;
 use super::recover::{Found, PendingBatch, facts_of, read_snapshot};
 use super::retention::{CLEAN_INTERVAL, Limits, SnapshotClock, next_start};
 use super::{Published, QuorumError, snapshot_files};
+
+/// How soon it is looked again whether there is room for the metadata log.
+const ROOM_RETRY: Duration = Duration::from_millis(100);
 
 /// What comes to the quorum's task from the rest of the process.
 pub(super) enum Event {
@@ -256,7 +261,15 @@ impl Driver {
             }
             Done::SnapshotWritten(id, result) => {
                 self.snapshot_clock.under_way = false;
-                let bytes = result?;
+                let bytes = match result {
+                    Err(QuorumError::Disk { source, .. }) if is_exhausted(&source) => {
+                        tracing::warn!(snapshot = %id, "no room for a snapshot of the metadata, it is taken later");
+                        let file = ottla_raft::SnapshotFile::Partial(id);
+                        return snapshot_files::remove(&self.host.disk(), &self.log.path, file)
+                            .map_err(QuorumError::disk(&self.log.path));
+                    }
+                    result => result?,
+                };
                 self.snapshots.insert(id, bytes);
                 tracing::info!(snapshot = %id, bytes, "took a snapshot of the metadata");
                 self.step(Input::SnapshotTaken(id)).await
@@ -340,7 +353,7 @@ impl Driver {
     async fn perform(&mut self, action: Action) -> Result<Option<Input>, QuorumError> {
         match action {
             Action::PersistElection(text) => self.persist_election(text).await?,
-            Action::Append { batch, end, epoch } => self.append(&batch, end, epoch)?,
+            Action::Append { batch, end, epoch } => self.append(&batch, end, epoch).await?,
             Action::Flush(ticket) if self.flushing => self.flush_next = Some(ticket),
             Action::Flush(ticket) => self.flush(ticket),
             Action::Truncate(end) => {
@@ -384,8 +397,23 @@ impl Driver {
         self.host.blocking(write).await.map_err(QuorumError::disk(&file))
     }
 
-    fn append(&mut self, batch: &Bytes, end: Offset, epoch: LeaderEpoch) -> Result<(), QuorumError> {
-        self.log.append(batch, end, epoch)?;
+    /// Appends. While the file system is full, this waits for room: nothing was changed, nobody was promised anything,
+    /// and what was decided has to come next.
+    async fn append(&mut self, batch: &Bytes, end: Offset, epoch: LeaderEpoch) -> Result<(), QuorumError> {
+        let mut full_since = None;
+        while let Err(error) = self.log.append(batch, end, epoch) {
+            if !matches!(error, AppendError::Storage(StorageError::Full { .. })) {
+                return Err(error.into());
+            }
+            if full_since.is_none() {
+                tracing::error!(%error, "the metadata log waits for room, the controller decides nothing meanwhile");
+            }
+            full_since.get_or_insert(self.host.now());
+            self.wait_for_room().await?;
+        }
+        if let Some(since) = full_since {
+            tracing::info!(waited = ?self.host.now().since(since), "there is room for the metadata log again");
+        }
         self.idle_since = self.host.now();
         let view = BatchView::new(batch).map_err(|error| self.log.corrupt(end, &error.to_string()))?;
         let facts = facts_of(&view).map_err(|reason| self.log.corrupt(end, &reason))?;
@@ -396,6 +424,24 @@ impl Driver {
         let timestamp = view.max_timestamp();
         self.pending.push_back(PendingBatch { end, timestamp, bytes: batch.len(), facts });
         Ok(())
+    }
+
+    /// Waits a moment; whoever asks for something meanwhile is sent away, to come again.
+    async fn wait_for_room(&mut self) -> Result<(), QuorumError> {
+        let next = self.host.now() + ROOM_RETRY;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.host.sleep_until(next) => return Ok(()),
+                event = self.inbox.recv() => match event {
+                    Some(Event::Submit(_, caller)) => drop(caller.send(Err(ErrorCode::NotController))),
+                    Some(Event::Ask(..) | Event::UpgradeKRaftVersion { .. }) => {}
+                    Some(Event::Shutdown(_)) | None => {
+                        return Err(QuorumError::Log("stopped while its disk was full".to_owned()));
+                    }
+                },
+            }
+        }
     }
 
     /// Starts a sync of everything that is in the log; the next one waits for its end.

@@ -13,8 +13,8 @@ use ottla_storage::file_names::CLUSTER_METADATA_DIRECTORY;
 use ottla_storage::partition_metadata::{read_topic_id, write_topic_id};
 use ottla_storage::producer_state::ProducerRules;
 use ottla_storage::{
-    Directory, FirstBatch, LastShutdown, Log, LogConfig, LogStartReason, OpenFiles, OpenLog, ReadLimit,
-    ReadRequest, TopicPartition,
+    AppendError, Directory, FirstBatch, LastShutdown, Log, LogConfig, LogStartReason, OpenFiles, OpenLog,
+    ReadLimit, ReadRequest, TopicPartition,
 };
 
 use super::QuorumError;
@@ -74,7 +74,7 @@ impl MetadataLog {
     }
 
     /// Appends a batch that has its offsets.
-    pub(super) fn append(&self, batch: &Bytes, end: Offset, epoch: LeaderEpoch) -> Result<(), QuorumError> {
+    pub(super) fn append(&self, batch: &Bytes, end: Offset, epoch: LeaderEpoch) -> Result<(), AppendError> {
         let appended = self.log.append_as_follower(batch, epoch)?;
         assert!(appended.is_some_and(|it| it.end == end), "the machine appends whole batches at the end");
         Ok(())

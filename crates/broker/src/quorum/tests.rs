@@ -360,6 +360,45 @@ fn a_failing_disk_ends_the_quorum() {
 }
 
 #[test]
+fn a_full_disk_is_waited_for() {
+    run(async {
+        let node = Node::formatted(Host::simulated(11), "/d1", "");
+        let Running { handle, task } = node.start().await;
+        set(&handle, 1).await.unwrap();
+        let disk = node.host.simulation().unwrap().disk();
+        let full = |times| Fault {
+            operation: Operation::Write,
+            on: Box::new(|path| path.starts_with("/d1/__cluster_metadata-0")),
+            after: 0,
+            times,
+            failure: Failure::NoSpace,
+        };
+        disk.inject(full(20));
+        let waiting = node.host.spawn({
+            let handle = handle.clone();
+            async move { set(&handle, 2).await }
+        });
+        node.host.sleep(Duration::from_millis(500)).await;
+        assert_eq!(set(&handle, 3).await, Err(ErrorCode::NotController), "nothing is decided meanwhile");
+        waiting.await.unwrap().unwrap();
+        set(&handle, 4).await.unwrap();
+        // A server whose disk stays full can be stopped.
+        disk.inject(full(u64::MAX));
+        let waiting = node.host.spawn({
+            let handle = handle.clone();
+            async move { set(&handle, 5).await }
+        });
+        node.host.sleep(Duration::from_millis(500)).await;
+        handle.shutdown().await;
+        assert!(task.await.unwrap().is_err());
+        assert_eq!(waiting.await.unwrap(), Err(ErrorCode::NotController));
+        disk.heal();
+        let Running { handle, .. } = node.start().await;
+        handle.shutdown().await;
+    });
+}
+
+#[test]
 fn it_runs_on_a_real_disk() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("d1");

@@ -1,6 +1,6 @@
 //! Appending: offsets given, one write, producers remembered, a new view.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use ottla_base::{ErrorCode, LeaderEpoch, Offset, Timestamp};
@@ -195,6 +195,11 @@ impl Appender {
             Err(StorageError::Corrupt { .. }) => {
                 rebuild_transactions(&log.files, &self.tail.segments, self.tail.segments.len() - 1)
             }
+            // The marker is in the log and cannot be taken back.
+            Err(StorageError::Full { path }) => {
+                let full = io::Error::from(io::ErrorKind::StorageFull);
+                Err(log.files.directory.fail_for_good(&path, &full))
+            }
             other => other,
         }
     }
@@ -245,9 +250,21 @@ impl Log {
                 return Ok(known);
             }
         };
+        // Without its entry in the index, readers would be shown what was aborted: there must be room for both.
+        let aborts = marker.is_some_and(|it| !it.marker.committed);
+        if aborts {
+            reserve_aborted(&appender.tail, self)?;
+        }
         let mut bytes = [IoSlice::new(header.as_bytes()), IoSlice::new(&batch.body)];
-        appender.tail.write(self, Run { bytes: &mut bytes, batches: &[at] })?;
+        let written = appender.tail.write(self, Run { bytes: &mut bytes, batches: &[at] });
+        if aborts && written.is_err() {
+            appender.tail.active().release_aborted(&self.files)?;
+        }
+        written?;
         let completed = prepared.and_then(|prepared| prepared.commit());
+        if aborts && completed.is_none() {
+            appender.tail.active().release_aborted(&self.files)?;
+        }
         appender.producers.set_end_offset(appender.tail.end);
         appender.note_epoch(options.leader_epoch, at.base_offset);
         appender.used = true;
@@ -355,6 +372,17 @@ impl Log {
             // A failure takes the directory offline, which is where it is told.
             drop(self.files.host.blocking(move || log.flush_sealed(base)));
         }
+    }
+}
+
+/// Makes room for one more aborted transaction in the index of the active segment.
+fn reserve_aborted(tail: &Tail, log: &Log) -> Result<(), StorageError> {
+    match tail.active().reserve_aborted(&log.files) {
+        Err(StorageError::Corrupt { .. }) => {
+            rebuild_transactions(&log.files, &tail.segments, tail.segments.len() - 1)?;
+            tail.active().reserve_aborted(&log.files)
+        }
+        other => other,
     }
 }
 
