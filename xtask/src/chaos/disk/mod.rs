@@ -5,9 +5,11 @@
 //! | `full` | a disk that fills up and gets room again |
 //! | `faults` | the n-th system call fails |
 //! | `power` | the power of the disk is cut |
+//! | `directories` | one of several log directories fails |
 //! | `clock` | the wall clock jumps |
 
 mod clock;
+mod directories;
 mod faults;
 mod full;
 mod power;
@@ -42,6 +44,8 @@ enum DiskCommand {
     Faults(faults::Arguments),
     /// The power of the disk is cut under load with flush.messages=1: nothing acknowledged is lost.
     Power(power::Arguments),
+    /// One of three log directories fails under load: the others go on.
+    Directories(directories::Arguments),
     /// The wall clock jumps under load: nothing is lost or deleted too early.
     Clock(clock::Arguments),
 }
@@ -52,6 +56,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         DiskCommand::Full(arguments) => full::run(arguments),
         DiskCommand::Faults(arguments) => faults::run(arguments),
         DiskCommand::Power(arguments) => power::run(arguments),
+        DiskCommand::Directories(arguments) => directories::run(arguments),
         DiskCommand::Clock(arguments) => clock::run(arguments),
     }
 }

@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let binary = binary()?;
     println!("seed {seed}: {} rounds", arguments.rounds);
     in_folder(seed, |folder| {
-        let disk = match Disk::make(folder) {
+        let disk = match Disk::make(folder, "data") {
             Ok(disk) => disk,
             Err(error) => {
                 println!("passed over: a loop-mounted file system is not possible here: {error}");
@@ -48,14 +48,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// A file system of its own, in a file.
-struct Disk {
+pub(super) struct Disk {
     image: String,
     mounted: String,
 }
 
 impl Disk {
-    fn make(folder: &Path) -> Outcome<Disk> {
-        let (image, mounted) = (folder.join("image"), folder.join("data"));
+    /// Makes the file system and mounts it at `folder/name`.
+    pub(super) fn make(folder: &Path, name: &str) -> Outcome<Disk> {
+        let (image, mounted) = (folder.join("image"), folder.join(name));
         std::fs::create_dir_all(&mounted)?;
         std::fs::File::create(&image)?.set_len(2 << 30)?;
         let disk = Disk { image: image.display().to_string(), mounted: mounted.display().to_string() };
@@ -65,15 +66,16 @@ impl Disk {
         Ok(disk)
     }
 
-    fn mount(&self) -> Outcome {
+    pub(super) fn mount(&self) -> Outcome {
         call("mount", &["-o", "loop", &self.image, &self.mounted]).map(drop)
     }
 
-    fn cut_power(&self) -> Outcome {
+    /// From now on nothing reaches the disk, and every operation fails.
+    pub(super) fn cut_power(&self) -> Outcome {
         call("python3", &["-c", SHUTDOWN, &self.mounted]).map(drop)
     }
 
-    fn unmount(&self) -> Outcome {
+    pub(super) fn unmount(&self) -> Outcome {
         call("umount", &[&self.mounted]).map(drop)
     }
 }
