@@ -58,8 +58,8 @@ pub const ALL: [Workload; 16] = [
     Workload::Share,
     Workload::Transactions,
     Workload::Connections,
-    Workload::Partitions,
     Workload::Recovery,
+    Workload::Partitions,
     Workload::Topics,
     Workload::Syscalls,
     Workload::Matrix,
@@ -79,8 +79,8 @@ pub const WITH_TARGETS: [Workload; 10] = [
     Workload::Share,
     Workload::Transactions,
     Workload::Connections,
-    Workload::Partitions,
     Workload::Recovery,
+    Workload::Partitions,
 ];
 
 /// Segments of ten seconds, half a minute of them kept.
