@@ -108,8 +108,9 @@ pub fn run(arguments: Arguments) -> Outcome {
         println!("{}", report.table());
     }
     if arguments.write {
+        let names: String = workloads(&arguments).iter().map(|it| format!(" {}", it.name())).collect();
         let command = format!(
-            "cargo xtask bench --write --pairs {} --mebibytes {} --seconds {} --recovery-gigabytes {}",
+            "cargo xtask bench{names} --write --pairs {} --mebibytes {} --seconds {} --recovery-gigabytes {}",
             arguments.pairs, arguments.mebibytes, arguments.seconds, arguments.recovery_gigabytes
         );
         std::fs::write(crate::workspace::root().join("docs/performance.md"), report.page(&command))?;
@@ -123,11 +124,7 @@ pub fn run(arguments: Arguments) -> Outcome {
 fn measure(arguments: &Arguments, results: &mut Results) -> Outcome {
     let makers = makers(arguments)?;
     let scale = scale(arguments);
-    let workloads = match (arguments.all, arguments.workloads.is_empty()) {
-        (true, _) => ALL.to_vec(),
-        (false, true) => WITH_TARGETS.to_vec(),
-        (false, false) => arguments.workloads.clone(),
-    };
+    let workloads = workloads(arguments);
     let pairs = if arguments.quick { 1 } else { arguments.pairs };
     // The longest last: whoever has no time for them has the others.
     let (long, short): (Vec<Workload>, Vec<Workload>) = workloads.into_iter().partition(|it| it.is_long());
@@ -170,6 +167,15 @@ fn measure_pair(
         results.add(&workload_name, pair, name, outcome)?;
     }
     Ok(())
+}
+
+/// What is run: what is named, everything, or what has a target.
+fn workloads(arguments: &Arguments) -> Vec<Workload> {
+    match (arguments.all, arguments.workloads.is_empty()) {
+        (true, _) => ALL.to_vec(),
+        (false, true) => WITH_TARGETS.to_vec(),
+        (false, false) => arguments.workloads.clone(),
+    }
 }
 
 fn makers(arguments: &Arguments) -> Outcome<Vec<(Maker, &'static str)>> {

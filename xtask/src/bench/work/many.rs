@@ -8,6 +8,8 @@ use crate::load::protocol::{Connection, Request, put_i32, put_string};
 use crate::workspace::Outcome;
 
 const TOPICS_PER_REQUEST: usize = 500;
+/// How long connections are left alone before their memory counts.
+const IDLE_AFTER: Duration = Duration::from_secs(8);
 
 /// A count with a comma before its thousands.
 pub fn grouped(count: usize) -> String {
@@ -91,7 +93,8 @@ pub fn idle_connections(server: Server, count: usize) -> Outcome<Vec<Figure>> {
     let begin = Instant::now();
     let all = connect(server, count - first.len())?;
     let seconds = begin.elapsed().as_secs_f64();
-    std::thread::sleep(Duration::from_secs(1));
+    // They are idle once nobody remembers their last request: Ottla keeps a buffer for 5 s.
+    std::thread::sleep(IDLE_AFTER);
     let after = process::resident_bytes(server.pid)? as f64;
     let label = grouped(count);
     Ok(vec![
