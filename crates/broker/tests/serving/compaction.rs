@@ -106,7 +106,8 @@ fn a_topic_that_is_compacted_and_deleted_loses_what_is_old() {
         assert_eq!(node.produce("t", sent).error_code, 0);
     }
     for _ in 0..1000 {
-        if node.fetch("t", 99).log_start_offset >= 90 {
+        // The end can be asked about also when nothing is left.
+        if node.fetch("t", 100).log_start_offset >= 90 {
             return;
         }
         node.pause(10);

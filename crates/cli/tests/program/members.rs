@@ -69,9 +69,8 @@ async fn static_members(server: &Server, protocol: &str) {
     // It goes for a while, and comes back to what it had; nobody else is disturbed.
     one.close().await.unwrap();
     let mut one = member(server, protocol, "one").await;
-    until(&mut [&mut one], &[2]).await;
+    until(&mut [&mut one, &mut two], &[2, 2]).await;
     assert_eq!(assigned(&one), ones, "{protocol}");
-    two.poll(POLL).await.unwrap();
     assert_eq!(assigned(&two), twos, "{protocol}");
     // Gone for a while again, it is removed: the other has everything.
     one.close().await.unwrap();
