@@ -11,7 +11,7 @@ use super::random::Random;
 use super::requests;
 use super::server::{Server, Started, binary};
 use crate::load::protocol::{Connection, Request, Sequence, batch_of, now_ms};
-use crate::workspace::Outcome;
+use crate::workspace::{Outcome, copy_folder};
 
 /// What `cargo xtask chaos corrupt` takes.
 #[derive(clap::Args)]
@@ -76,17 +76,17 @@ fn cases_and_verdict(binary: &Path, folder: &Path, cases: u32, random: &mut Rand
     let written = write(&mut server)?;
     let templates = [folder.join("killed"), folder.join("stopped")];
     server.kill()?;
-    copy(&server.data(), &templates[0])?;
+    copy_folder(&server.data(), &templates[0])?;
     server.start()?;
     server.stop()?;
-    copy(&server.data(), &templates[1])?;
+    copy_folder(&server.data(), &templates[1])?;
     let mut tally = Tally::default();
     let mut done = 0;
     let mut starts = 0;
     while done < cases {
         let template = &templates[random.below(2) as usize];
         std::fs::remove_dir_all(server.data())?;
-        copy(template, &server.data())?;
+        copy_folder(template, &server.data())?;
         server.forget_words()?;
         let damages = damage(&server.data(), random, &mut tally)?;
         let verdict = one(&mut server, &written, &damages, random, &mut tally);
@@ -137,20 +137,6 @@ fn write(server: &mut Server) -> Outcome<Written> {
     // So that the checkpoints and a snapshot of the metadata are there.
     std::thread::sleep(Duration::from_millis(1500));
     Ok(Written { partitions })
-}
-
-fn copy(from: &Path, to: &Path) -> Outcome {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// The kind of a file by its name; nothing for locks and the like.

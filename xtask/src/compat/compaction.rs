@@ -1,6 +1,5 @@
 //! Compaction: the same log cleaned by Apache Kafka and by Ottla, and by both in turn; and Apache Kafka's own tester.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::Setting;
@@ -8,7 +7,7 @@ use super::capture::capture;
 use super::node::{Maker, Node};
 use super::reference::ClassPath;
 use super::transcript::Transcript;
-use crate::workspace::Outcome;
+use crate::workspace::{Outcome, copy_folder};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const TESTER_LIMIT: Duration = Duration::from_secs(900);
@@ -26,10 +25,10 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     play(setting, &node, &["write:1"])?;
     node.stop()?;
     let written = setting.folder.join("compaction-written");
-    copy(&node.log_dirs()[0], &written)?;
+    copy_folder(&node.log_dirs()[0], &written)?;
     let expected = passes(setting, &mut node, &[Maker::Kafka, setting.candidate.clone()])?;
     std::fs::remove_dir_all(&node.log_dirs()[0])?;
-    copy(&written, &node.log_dirs()[0])?;
+    copy_folder(&written, &node.log_dirs()[0])?;
     let seen = passes(setting, &mut node, &[setting.candidate.clone(), Maker::Kafka])?;
     Ok((expected, seen))
 }
@@ -72,20 +71,6 @@ fn play(setting: &Setting<'_>, node: &Node<'_>, steps: &[&str]) -> Outcome<Trans
     let mut program = setting.reference.program(ClassPath::Server, "Compaction", &["-Dlog4j2.level=OFF"])?;
     let said = capture(program.arg(node.address()).args(steps), b"", LIMIT)?;
     Ok(Transcript::parse(&said.success("Compaction")?))
-}
-
-fn copy(from: &Path, to: &Path) -> Outcome {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// The scenario `compaction-tester`: `LogCompactionTester` of the tools writes keys and tombstones, waits, reads them back

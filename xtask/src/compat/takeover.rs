@@ -11,7 +11,7 @@ use super::node::{Maker, Node, StatedQuorum};
 use super::reference::ClassPath;
 use super::roundtrip::{segments, trip};
 use super::transcript::Transcript;
-use crate::workspace::Outcome;
+use crate::workspace::{Outcome, copy_folder};
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -246,9 +246,9 @@ fn lay_aside(node: &Node<'_>) -> Outcome {
     for name in laid_aside(node)?.iter().filter(|it| it.contains('.')) {
         std::fs::remove_dir_all(folder(node, name)?)?;
     }
-    copy(&moving, &other.join(format!("rt-many-3.{SUFFIX}-future")))?;
-    copy(&moving, &other.join(format!("rt-gone-3.{SUFFIX}-stray")))?;
-    copy(&moving, &other.join(format!("rt-gone-4.{SUFFIX}-delete")))?;
+    copy_folder(&moving, &other.join(format!("rt-many-3.{SUFFIX}-future")))?;
+    copy_folder(&moving, &other.join(format!("rt-gone-3.{SUFFIX}-stray")))?;
+    copy_folder(&moving, &other.join(format!("rt-gone-4.{SUFFIX}-delete")))?;
     Ok(())
 }
 
@@ -274,13 +274,4 @@ fn laid_aside(node: &Node<'_>) -> Outcome<Vec<String>> {
 fn folder(node: &Node<'_>, name: &str) -> Outcome<PathBuf> {
     let found = node.log_dirs().iter().map(|it| it.join(name)).find(|it| it.is_dir());
     found.ok_or_else(|| format!("there is no directory {name}").into())
-}
-
-fn copy(from: &Path, to: &Path) -> Outcome {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        std::fs::copy(&path, to.join(path.file_name().ok_or("no name")?))?;
-    }
-    Ok(())
 }

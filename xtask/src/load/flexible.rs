@@ -1,6 +1,6 @@
 //! The compact types of flexible versions, by hand.
 
-use super::protocol::Answer;
+use super::protocol::{Answer, put_i32};
 use crate::workspace::Outcome;
 
 /// A body in a flexible version: it begins with the tagged fields of its header.
@@ -83,4 +83,16 @@ impl<'buffer> Answer<'buffer> {
         }
         Err("a length does not end".into())
     }
+}
+
+/// The offset of one partition to commit, as `OffsetCommit` v9 and `TxnOffsetCommit` v5 end with it.
+pub fn put_offset(body: &mut Vec<u8>, topic: &str, partition: i32, offset: i64) {
+    put_count(body, 1);
+    put_text(body, topic);
+    put_count(body, 1);
+    put_i32(body, partition);
+    body.extend_from_slice(&offset.to_be_bytes());
+    put_i32(body, -1); // leader epoch
+    put_text(body, "");
+    body.extend_from_slice(&[0; 3]);
 }

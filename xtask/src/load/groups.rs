@@ -1,6 +1,6 @@
 //! The requests of members of classic and consumer groups, and of commits, by hand.
 
-use super::flexible::{flexible, put_bytes, put_count, put_none, put_text};
+use super::flexible::{flexible, put_bytes, put_count, put_none, put_offset, put_text};
 use super::protocol::{Answer, Request, put_i32, put_string};
 use crate::workspace::Outcome;
 
@@ -149,14 +149,7 @@ pub fn commit(group: &str, topic: &str, partition: i32, offset: i64) -> Request 
     put_i32(&mut body, -1);
     put_text(&mut body, "");
     put_none(&mut body); // instance
-    put_count(&mut body, 1);
-    put_text(&mut body, topic);
-    put_count(&mut body, 1);
-    put_i32(&mut body, partition);
-    body.extend_from_slice(&offset.to_be_bytes());
-    put_i32(&mut body, -1); // leader epoch
-    put_text(&mut body, "");
-    body.extend_from_slice(&[0; 3]);
+    put_offset(&mut body, topic, partition, offset);
     Request::new(8, 9, body)
 }
 

@@ -1,6 +1,6 @@
 //! The requests of transactions in the versions that give every transaction an epoch of its own (KIP-890), by hand.
 
-use super::flexible::{flexible, put_count, put_text};
+use super::flexible::{flexible, put_count, put_offset, put_text};
 use super::protocol::{Answer, Request, put_i32, put_string};
 use crate::workspace::Outcome;
 
@@ -88,14 +88,7 @@ pub fn commit_offset(
     put_i32(&mut body, -1); // generation
     put_text(&mut body, ""); // member
     body.push(0); // instance
-    put_count(&mut body, 1);
-    put_text(&mut body, topic);
-    put_count(&mut body, 1);
-    put_i32(&mut body, partition);
-    body.extend_from_slice(&offset.to_be_bytes());
-    put_i32(&mut body, -1); // leader epoch
-    put_text(&mut body, "");
-    body.extend_from_slice(&[0; 3]);
+    put_offset(&mut body, topic, partition, offset);
     Request::new(28, 5, body)
 }
 

@@ -324,16 +324,8 @@ async fn stop_at(seed: u64, steps: usize, operation: u64, stop: Stop) {
     host.simulation().unwrap().advance(Duration::from_millis(TIME as u64));
     fail_from(&host, operation);
     let model = run(&host, seed, steps).await;
-    let disk = host.simulation().unwrap().disk();
-    match stop {
-        Stop::Kill => disk.kill(),
-        Stop::PowerCut => disk.crash(),
-    }
-    disk.heal();
-    let at_least = match stop {
-        Stop::Kill => model.written.len(),
-        Stop::PowerCut => model.flushed,
-    };
+    stop.happen(&host);
+    let at_least = stop.keeps(model.written.len(), model.flushed);
     let what = format!("seed {seed}, {stop:?} at operation {operation}");
     let (set, log) = open(&host).await.unwrap_or_else(|| panic!("{what}: the set opens"));
     assert!(set.damaged().is_empty(), "{what}: {:?}", set.damaged());

@@ -217,20 +217,32 @@ pub(crate) enum Stop {
     PowerCut,
 }
 
+impl Stop {
+    /// Stops the host, whose disk works again at the next start.
+    pub(crate) fn happen(self, host: &Host) {
+        let disk = host.simulation().unwrap().disk();
+        match self {
+            Stop::Kill => disk.kill(),
+            Stop::PowerCut => disk.crash(),
+        }
+        disk.heal();
+    }
+
+    /// How much is there at least afterwards.
+    pub(crate) fn keeps(self, written: usize, flushed: usize) -> usize {
+        match self {
+            Stop::Kill => written,
+            Stop::PowerCut => flushed,
+        }
+    }
+}
+
 async fn stop_at(seed: u64, steps: usize, operation: u64, stop: Stop) {
     let host = Host::simulated(seed);
     fail_from(&host, operation);
     let model = run(&host, seed, steps).await;
-    let disk = host.simulation().unwrap().disk();
-    match stop {
-        Stop::Kill => disk.kill(),
-        Stop::PowerCut => disk.crash(),
-    }
-    disk.heal();
-    let at_least = match stop {
-        Stop::Kill => model.values.len(),
-        Stop::PowerCut => model.flushed,
-    };
+    stop.happen(&host);
+    let at_least = stop.keeps(model.values.len(), model.flushed);
     let what = format!("seed {seed}, {stop:?} at operation {operation}");
     let set = open(&host).await.unwrap_or_else(|| panic!("{what}: the set opens"));
     assert!(set.damaged().is_empty(), "{what}: {:?}", set.damaged());
@@ -303,16 +315,8 @@ async fn fault_at(seed: u64, operation: u64, fault: (u64, fn() -> Failure), stop
         }
         offline = log.directory().failure().is_some();
     }
-    let disk = host.simulation().unwrap().disk();
-    match stop {
-        Stop::Kill => disk.kill(),
-        Stop::PowerCut => disk.crash(),
-    }
-    disk.heal();
-    let at_least = match stop {
-        Stop::Kill => model.values.len(),
-        Stop::PowerCut => model.flushed,
-    };
+    stop.happen(&host);
+    let at_least = stop.keeps(model.values.len(), model.flushed);
     let (times, failure) = fault;
     let what = format!("seed {seed}, {times} {:?} at operation {operation}, {stop:?}", failure());
     let set = open(&host).await.unwrap_or_else(|| panic!("{what}: the set opens"));
