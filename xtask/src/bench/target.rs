@@ -36,11 +36,13 @@ pub struct Target {
     maker: Maker,
     folder: tempfile::TempDir,
     port: u16,
+    /// A folder of jars that Apache Kafka runs with besides its own.
+    more_jars: Option<PathBuf>,
     process: Option<Child>,
 }
 
 impl Target {
-    /// Writes settings into a fresh folder and formats the data directory.
+    /// Writes settings, in which `{folder}` stands for a fresh folder, into that and formats the data directory.
     pub fn format(maker: Maker, settings: &str) -> Outcome<Target> {
         let folder = tempfile::Builder::new().prefix("ottla-bench-").tempdir()?;
         let listen = || std::net::TcpListener::bind("127.0.0.1:0");
@@ -58,13 +60,16 @@ impl Target {
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
-             {settings}\n",
-            folder.path().join("data").display()
+             {}\n",
+            folder.path().join("data").display(),
+            settings.replace("{folder}", &folder.path().display().to_string())
         );
         std::fs::write(folder.path().join("server.properties"), text)?;
-        let target = Target { maker, folder, port, process: None };
+        let target = Target { maker, folder, port, more_jars: None, process: None };
         let mut format = match &target.maker {
-            Maker::Kafka(jars) => java(jars, &["-Xmx256m", "-Dlog4j2.level=OFF"], "kafka.tools.StorageTool"),
+            Maker::Kafka(jars) => {
+                java(&[jars], &["-Xmx256m", "-Dlog4j2.level=OFF"], "kafka.tools.StorageTool")
+            }
             Maker::Ottla(binary) => Command::new(binary),
         };
         format.args(["format", "-t", CLUSTER_ID, "--standalone", "-c"]).arg(target.settings());
@@ -84,6 +89,11 @@ impl Target {
         self.folder.path()
     }
 
+    /// Adds a folder of jars to those that Apache Kafka runs with.
+    pub fn add_jars(&mut self, folder: PathBuf) {
+        self.more_jars = Some(folder);
+    }
+
     /// Starts the server and waits until a first produce is acknowledged; returns how long that took.
     pub fn start(&mut self) -> Outcome<Duration> {
         self.start_under(&[])
@@ -92,7 +102,11 @@ impl Target {
     /// Starts the server as another program's argument.
     pub fn start_under(&mut self, wrapper: &[&str]) -> Outcome<Duration> {
         let inner = match &self.maker {
-            Maker::Kafka(jars) => java(jars, &KAFKA_FLAGS, "kafka.Kafka"),
+            Maker::Kafka(jars) => {
+                let folders: Vec<&Path> =
+                    [jars.as_path()].into_iter().chain(self.more_jars.as_deref()).collect();
+                java(&folders, &KAFKA_FLAGS, "kafka.Kafka")
+            }
             Maker::Ottla(binary) => {
                 let mut command = Command::new(binary);
                 command.args(["start", "--config"]);
@@ -168,8 +182,9 @@ impl Drop for Target {
     }
 }
 
-fn java(jars: &Path, flags: &[&str], class: &str) -> Command {
+fn java(folders: &[&Path], flags: &[&str], class: &str) -> Command {
+    let jars: Vec<String> = folders.iter().map(|it| it.join("*").display().to_string()).collect();
     let mut command = Command::new("java");
-    command.args(flags).arg("-cp").arg(jars.join("*")).arg(class);
+    command.args(flags).arg("-cp").arg(jars.join(":")).arg(class);
     command
 }

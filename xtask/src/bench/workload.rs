@@ -1,14 +1,17 @@
 //! The kinds of work by name: how a server is prepared for each, warmed up, and driven.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::roofs::roofs;
 use super::target::{Maker, Target};
 use super::work::rate::{self, Rate};
 use super::work::throughput::{fill, throughput};
-use super::work::{Figure, MIB, Server, figure, groups, many, matrix, share, syscalls, transactions};
+use super::work::{
+    Figure, MIB, Server, compaction, figure, files, groups, many, matrix, share, syscalls, tier, transactions,
+};
+use crate::compat::reference::Reference;
 use crate::load::process;
 use crate::workspace::Outcome;
 
@@ -31,7 +34,11 @@ pub enum Workload {
     Connections,
     /// 10,000 partitions: creation, memory, descriptors, clean stop, start.
     Partitions,
-    /// Start after `kill -9` with all that was produced in unfinished segments.
+    /// A log in which each key was written ten times is cleaned, alone and beside a producer.
+    Compaction,
+    /// Finished segments go to tiered storage, alone and beside a producer, and are read from there.
+    Tier,
+    /// Start after `kill -9` with all that was produced in unfinished segments, warm and cold.
     Recovery,
     /// Topics made and deleted, many times: what stays in memory.
     Topics,
@@ -50,13 +57,15 @@ pub enum Workload {
 }
 
 /// Every workload, in the order of the page.
-pub const ALL: [Workload; 16] = [
+pub const ALL: [Workload; 18] = [
     Workload::Start,
     Workload::Throughput,
     Workload::Latency,
     Workload::Groups,
     Workload::Share,
     Workload::Transactions,
+    Workload::Compaction,
+    Workload::Tier,
     Workload::Connections,
     Workload::Recovery,
     Workload::Partitions,
@@ -70,7 +79,7 @@ pub const ALL: [Workload; 16] = [
 ];
 
 /// Those that have figures with a target, and what the machine can do.
-pub const WITH_TARGETS: [Workload; 10] = [
+pub const WITH_TARGETS: [Workload; 12] = [
     Workload::Roofs,
     Workload::Start,
     Workload::Throughput,
@@ -78,6 +87,8 @@ pub const WITH_TARGETS: [Workload; 10] = [
     Workload::Groups,
     Workload::Share,
     Workload::Transactions,
+    Workload::Compaction,
+    Workload::Tier,
     Workload::Connections,
     Workload::Recovery,
     Workload::Partitions,
@@ -135,6 +146,8 @@ impl Workload {
         let own = match self {
             Self::Groups => groups::SETTINGS,
             Self::Share => share::SETTINGS,
+            Self::Compaction => compaction::SETTINGS,
+            Self::Tier => tier::SETTINGS,
             Self::Long => LONG_SETTINGS,
             _ => "",
         };
@@ -191,6 +204,19 @@ impl Workload {
                 let server = target.server()?;
                 transactions::warm_up(server, if is_java { 2 * run } else { run / 8 })?;
                 transactions::transactions(server, run / 2)
+            }
+            Self::Compaction => {
+                touch_memory(target.folder().join("scratch"), 3 * scale.bytes)?;
+                target.start()?;
+                compaction::compaction(target.server()?, target.folder(), scale.bytes, run, is_java)
+            }
+            Self::Tier => {
+                touch_memory(target.folder().join("scratch"), 5 * scale.bytes)?;
+                if is_java {
+                    target.add_jars(Reference::lay_out()?.tiered_storage()?);
+                }
+                target.start()?;
+                tier::tier(target.server()?, target.folder(), scale.bytes, run, is_java)
             }
             Self::Connections => {
                 target.start()?;
@@ -306,12 +332,55 @@ fn recovery(target: &mut Target, bytes: usize) -> Outcome<Vec<Figure>> {
         fill(target.server()?, &format!("unfinished-{topic}"), bytes / topics)?;
     }
     target.kill()?;
+    let unclean = Checkpoints::read(target.folder())?;
     let started = target.start()?.as_secs_f64();
     let gigabytes = bytes as f64 / 1e9;
-    Ok(vec![
+    let mut figures = vec![
         figure(format!("start after kill -9 with {gigabytes:.0} GB, ms"), started * 1e3),
         figure("start after kill -9, GB/s", gigabytes / started),
-    ])
+    ];
+    target.kill()?;
+    unclean.put_back()?;
+    if let Err(error) = process::drop_caches() {
+        eprintln!("note: a cold start after kill -9 is not measured: {error}");
+        return Ok(figures);
+    }
+    let started = target.start()?.as_secs_f64();
+    let read = process::bytes_from_disk(target.server()?.pid)? as f64;
+    if read < 0.9 * bytes as f64 {
+        return Err(format!("only {read} bytes were read from the disk to recover {bytes}").into());
+    }
+    figures.push(figure(format!("cold start after kill -9 with {gigabytes:.0} GB, ms"), started * 1e3));
+    figures.push(figure("cold start after kill -9, GB/s", gigabytes / started));
+    Ok(figures)
+}
+
+/// What a server that was killed knew of how far its logs are on the disk.
+struct Checkpoints(Vec<(PathBuf, Option<Vec<u8>>)>);
+
+impl Checkpoints {
+    fn read(folder: &Path) -> Outcome<Checkpoints> {
+        let names =
+            ["recovery-point-offset-checkpoint", "log-start-offset-checkpoint", ".kafka_cleanshutdown"];
+        let read = |name| -> Outcome<_> {
+            let path = files::data(folder).join(name);
+            let content = if path.exists() { Some(std::fs::read(&path)?) } else { None };
+            Ok((path, content))
+        };
+        Ok(Checkpoints(names.map(read).into_iter().collect::<Outcome<_>>()?))
+    }
+
+    /// Takes back what a server has noted since, so that the next start has as much to do as the one before.
+    fn put_back(&self) -> Outcome {
+        for (path, content) in &self.0 {
+            match content {
+                Some(content) => std::fs::write(path, content)?,
+                None if path.exists() => std::fs::remove_file(path)?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes and deletes a scratch file, so that the run does not pay for memory the machine never touched.

@@ -42,6 +42,13 @@ pub fn peak_resident_bytes(pid: u32) -> Outcome<u64> {
     status_kib(pid, "VmHWM:").map(|it| it * 1024)
 }
 
+/// Bytes that a process has had read from the disk, not from memory.
+pub fn bytes_from_disk(pid: u32) -> Outcome<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let line = text.lines().find_map(|it| it.strip_prefix("read_bytes:"));
+    Ok(line.ok_or("/proc/<pid>/io has no such line")?.trim().parse()?)
+}
+
 /// How many descriptors a process has open.
 pub fn open_files(pid: u32) -> Outcome<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
@@ -159,6 +166,7 @@ mod tests {
         assert!(thread_cpu_seconds(pid).is_ok_and(|it| it.contains_key(&pid)));
         assert!(resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
         assert!(peak_resident_bytes(pid).is_ok_and(|it| it > 1 << 20));
+        assert!(bytes_from_disk(pid).is_ok());
         assert!(open_files(pid).is_ok_and(|it| it >= 3));
     }
 

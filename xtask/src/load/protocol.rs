@@ -380,19 +380,33 @@ pub fn batch(records: usize, value_len: usize, timestamp: i64) -> Vec<u8> {
 
 /// One v2 batch of these values, CRC included.
 pub fn batch_of(values: &[Vec<u8>], timestamp: i64, sequence: Sequence) -> Vec<u8> {
-    let mut body = Vec::with_capacity(values.iter().map(|it| it.len() + 16).sum());
-    for (index, value) in values.iter().enumerate() {
-        let mut record = vec![0u8]; // attributes
+    let records: Vec<_> = values.iter().map(|it| (None, it.as_slice())).collect();
+    batch_with_keys(&records, timestamp, sequence)
+}
+
+/// One v2 batch of these keys and values, CRC included.
+pub fn batch_with_keys(records: &[(Option<&[u8]>, &[u8])], timestamp: i64, sequence: Sequence) -> Vec<u8> {
+    let mut body = Vec::with_capacity(records.iter().map(|it| it.1.len() + 32).sum());
+    let mut record = Vec::new();
+    for (index, (key, value)) in records.iter().enumerate() {
+        record.clear();
+        record.push(0); // attributes
         put_varint(&mut record, 0);
         put_varint(&mut record, index as i64);
-        put_varint(&mut record, -1); // no key
+        match key {
+            Some(key) => {
+                put_varint(&mut record, key.len() as i64);
+                record.extend_from_slice(key);
+            }
+            None => put_varint(&mut record, -1),
+        }
         put_varint(&mut record, value.len() as i64);
         record.extend_from_slice(value);
         put_varint(&mut record, 0); // headers
         put_varint(&mut body, record.len() as i64);
         body.extend_from_slice(&record);
     }
-    let records = values.len();
+    let records = records.len();
     let mut covered = Vec::with_capacity(40 + body.len());
     covered.extend_from_slice(&0i16.to_be_bytes());
     put_i32(&mut covered, records as i32 - 1);
@@ -420,32 +434,69 @@ pub fn mark_transactional(batch: &mut [u8]) {
     batch[17..21].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The offset and value of each record in the whole batches of `records`; fails on bytes that are not what
-/// their checksum says, and on anything that this driver did not write so.
-pub fn values(mut records: &[u8]) -> Outcome<Vec<(i64, Vec<u8>)>> {
+/// A record that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'bytes> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its key, if it has one.
+    pub key: Option<&'bytes [u8]>,
+    /// Its value; empty if it has none.
+    pub value: &'bytes [u8],
+}
+
+/// The records in the whole batches of `bytes`, also where some are missing; fails on bytes that are not what their
+/// checksum says, and on compressed ones.
+pub fn records(mut bytes: &[u8]) -> Outcome<Vec<Record<'_>>> {
     let mut all = Vec::new();
-    while let Some((base, count, len)) = batches(records).next() {
-        let (batch, rest) = records.split_at(len);
-        records = rest;
+    while let Some((base, count, len)) = batches(bytes).next() {
+        let (batch, rest) = bytes.split_at(len);
+        bytes = rest;
         let sum = u32::from_be_bytes(batch[17..21].try_into()?);
         if batch[16] != 2 || sum != crc32c(&batch[21..]) {
             return Err(format!("the batch at offset {base} is damaged").into());
         }
+        if batch[22] & 7 != 0 {
+            return Err(format!("the batch at offset {base} is compressed").into());
+        }
         let mut body = Answer { bytes: &batch[61..] };
-        for index in 0..count {
+        for _ in 0..i32::from_be_bytes(batch[57..61].try_into()?) {
             body.varint()?; // length
             body.take(1)?;
             body.varint()?;
             let delta = body.varint()?;
-            if delta != index || body.varint()? != -1 {
-                return Err(format!("the batch at offset {base} has a record of another writer").into());
+            if !(0..count).contains(&delta) {
+                return Err(format!("the batch at offset {base} has a record outside of it").into());
             }
-            let len = usize::try_from(body.varint()?)?;
-            all.push((base + delta, body.take(len)?.to_vec()));
-            body.varint()?;
+            let key = match usize::try_from(body.varint()?) {
+                Ok(len) => Some(body.take(len)?),
+                Err(_) => None,
+            };
+            let len = usize::try_from(body.varint()?).unwrap_or(0);
+            all.push(Record { offset: base + delta, key, value: body.take(len)? });
+            if body.varint()? != 0 {
+                return Err(format!("the batch at offset {base} has a record with headers").into());
+            }
         }
     }
     Ok(all)
+}
+
+/// The offset and value of each record in the whole batches of `bytes`; fails on bytes that are not what their
+/// checksum says, and on anything that this driver did not write so.
+pub fn values(bytes: &[u8]) -> Outcome<Vec<(i64, Vec<u8>)>> {
+    let mut next = batches(bytes).flat_map(|(base, count, _)| base..base + count);
+    let mut all = Vec::new();
+    for record in records(bytes)? {
+        if record.key.is_some() || next.next() != Some(record.offset) {
+            return Err(format!("the record at offset {} is of another writer", record.offset).into());
+        }
+        all.push((record.offset, record.value.to_vec()));
+    }
+    match next.next() {
+        None => Ok(all),
+        Some(offset) => Err(format!("the record at offset {offset} is missing").into()),
+    }
 }
 
 /// The base offset, number of records and length of each whole batch in `records`.
@@ -498,6 +549,16 @@ mod tests {
         let read = values(&batch).expect("a good batch");
         assert_eq!(read, (0..).zip(written).collect::<Vec<_>>());
         batch[100] ^= 4;
+        assert!(values(&batch).is_err());
+    }
+
+    #[test]
+    fn keys_are_read_back_and_are_no_values_alone() {
+        let written: [(Option<&[u8]>, &[u8]); 2] = [(Some(b"key"), b"value"), (None, b"")];
+        let batch = batch_with_keys(&written, 5, Sequence::NONE);
+        let read = records(&batch).expect("a good batch");
+        let read: Vec<_> = read.iter().map(|it| (it.offset, it.key, it.value)).collect();
+        assert_eq!(read, [(0, Some(&b"key"[..]), &b"value"[..]), (1, None, &b""[..])]);
         assert!(values(&batch).is_err());
     }
 }

@@ -9,8 +9,13 @@
 //! | `share` | a share group |
 //! | `transactions` | transactional producers |
 //! | `many` | many partitions, topics that come and go, idle connections |
+//! | `compaction` | a compacted log that is cleaned |
+//! | `tier` | segments that go to tiered storage and are read from there |
+//! | `files` | what is in a server's data directory |
 //! | `syscalls` | system calls per request |
 
+pub mod compaction;
+pub mod files;
 pub mod groups;
 pub mod many;
 pub mod matrix;
@@ -19,6 +24,7 @@ pub mod rate;
 pub mod share;
 pub mod syscalls;
 pub mod throughput;
+pub mod tier;
 pub mod transactions;
 
 use std::collections::BTreeMap;

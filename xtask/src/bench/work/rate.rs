@@ -1,5 +1,7 @@
 //! Requests at a fixed rate, and how long each takes from the moment at which it was meant to be sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -92,20 +94,98 @@ pub fn fixed_rate(server: Server, topic: &str, rate: Rate<'_>, run: Duration) ->
         vec![figure(format!("{label}, broker CPU-µs/record"), usage.cpu_seconds()? * 1e6 / records)];
     let stalls = stalls.finish();
     for (moments, what) in [(std::slice::from_ref(&acknowledged), "ack"), (&read, "end to end")] {
-        let (raw, calm, left_out) = quantiles(moments, intended, &stalls)?;
-        for (name, histogram, quantile) in [
-            ("p50 calm", &calm, 0.5),
-            ("p99 calm", &calm, 0.99),
-            ("p99.9 calm", &calm, 0.999),
-            ("p99 raw", &raw, 0.99),
-            ("p99.9 raw", &raw, 0.999),
-        ] {
-            let value = histogram.value_at_quantile(quantile) as f64 / 1000.0;
-            figures.push(figure(format!("{label}, {what} {name}, ms"), value));
-        }
-        figures.push(figure(format!("{label}, {what} left out as stalls, %"), left_out * 100.0));
+        figures.extend(latencies(label, what, moments, intended, &stalls)?);
     }
     Ok(figures)
+}
+
+/// Sends requests at a fixed rate for a time, and measures up to the acknowledgement.
+pub fn acknowledged_for(server: Server, topic: &str, rate: Rate<'_>, run: Duration) -> Outcome<Vec<Figure>> {
+    let begin = Instant::now();
+    acknowledged(server, topic, rate, || begin.elapsed() > run)
+}
+
+/// The same for as long as some work takes. Gives what the work came to, too.
+pub fn beside<T: Send>(
+    server: Server,
+    topic: &str,
+    rate: Rate<'_>,
+    work: impl FnOnce() -> Outcome<T> + Send,
+) -> Outcome<(T, Vec<Figure>)> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let done = work().map_err(|it| it.to_string());
+            is_over.store(true, Ordering::Relaxed);
+            done
+        });
+        let figures = acknowledged(server, topic, rate, || is_over.load(Ordering::Relaxed));
+        let done = working.join().map_err(|_| "the work beside a load panicked")??;
+        Ok((done, figures?))
+    })
+}
+
+/// Sends requests at a fixed rate, without linger, until it is over, and measures from the intended time of sending to
+/// the acknowledgement.
+fn acknowledged(
+    server: Server,
+    topic: &str,
+    rate: Rate<'_>,
+    is_over: impl Fn() -> bool,
+) -> Outcome<Vec<Figure>> {
+    let request = Request::produce(topic, 0, -1, &batch(rate.records, rate.bytes, now_ms()));
+    let interval = Duration::from_secs(1) / rate.requests.max(1);
+    let stalls = StallMeter::start();
+    let mut connection = Connection::open(server.port)?;
+    let mut answers = connection.split()?;
+    let (sent, awaited) = mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || -> Result<Vec<Instant>, String> {
+        let mut buffer = Vec::new();
+        let mut moments = Vec::new();
+        while awaited.recv().is_ok() {
+            let answer = answers.receive(&mut buffer).map_err(|it| it.to_string())?;
+            answer.produced().map_err(|it| it.to_string())?;
+            moments.push(Instant::now());
+        }
+        Ok(moments)
+    });
+    let begin = Instant::now();
+    let intended = |index: usize| begin + interval * index as u32;
+    let mut index = 0;
+    while !is_over() && sent.send(()).is_ok() {
+        if let Some(early) = intended(index).checked_duration_since(Instant::now()) {
+            std::thread::sleep(early);
+        }
+        connection.send(&request)?;
+        index += 1;
+    }
+    drop(sent);
+    let moments = reader.join().map_err(|_| "the reader of answers panicked")??;
+    latencies(rate.label, "ack", std::slice::from_ref(&moments), intended, &stalls.finish())
+}
+
+/// The quantiles as figures.
+fn latencies(
+    label: &str,
+    what: &str,
+    moments: &[Vec<Instant>],
+    intended: impl Fn(usize) -> Instant,
+    stalls: &Stalls,
+) -> Outcome<Vec<Figure>> {
+    let (raw, calm, left_out) = quantiles(moments, intended, stalls)?;
+    let of = [
+        ("p50 calm", &calm, 0.5),
+        ("p99 calm", &calm, 0.99),
+        ("p99.9 calm", &calm, 0.999),
+        ("p99 raw", &raw, 0.99),
+        ("p99.9 raw", &raw, 0.999),
+    ];
+    let named = of.map(|(name, histogram, quantile)| {
+        let value = histogram.value_at_quantile(quantile) as f64 / 1000.0;
+        figure(format!("{label}, {what} {name}, ms"), value)
+    });
+    let left_out = figure(format!("{label}, {what} left out as stalls, %"), left_out * 100.0);
+    Ok(named.into_iter().chain([left_out]).collect())
 }
 
 /// When each request's records had come to a reader at the tail.

@@ -1,5 +1,6 @@
 //! Producing and consuming in large batches, as fast as the server takes and gives.
 
+use std::borrow::Borrow;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,11 @@ pub fn throughput(server: Server, topic: &str, bytes: usize) -> Outcome<Vec<Figu
 /// Makes a topic and produces about `bytes` of 1 KiB records; returns how many records and bytes it holds then.
 pub fn fill(server: Server, topic: &str, bytes: usize) -> Outcome<(i64, f64)> {
     create_topic(server, topic, PARTITIONS)?;
+    fill_made(server, topic, bytes)
+}
+
+/// The same for a topic that is there.
+pub fn fill_made(server: Server, topic: &str, bytes: usize) -> Outcome<(i64, f64)> {
     let one = batch(RECORDS_PER_BATCH, 1024, now_ms());
     let requests: Vec<Request> = (0..PARTITIONS).map(|it| Request::produce(topic, it, -1, &one)).collect();
     let count = bytes / one.len();
@@ -69,6 +75,16 @@ pub fn produce_on(
     count: usize,
     in_flight: usize,
 ) -> Outcome {
+    produce_each(connection, count, in_flight, |index| &requests[index % requests.len()])
+}
+
+/// The same with requests that are made as they are sent.
+pub fn produce_each<R: Borrow<Request>>(
+    connection: &mut Connection,
+    count: usize,
+    in_flight: usize,
+    mut request: impl FnMut(usize) -> R,
+) -> Outcome {
     let mut answers = connection.split()?;
     let (permit, permits) = mpsc::sync_channel::<()>(in_flight);
     let reader = std::thread::spawn(move || -> Result<(), String> {
@@ -84,39 +100,66 @@ pub fn produce_on(
         if permit.send(()).is_err() {
             break; // the reader has failed and says why
         }
-        connection.send(&requests[index % requests.len()])?;
+        connection.send(request(index).borrow())?;
     }
     reader.join().map_err(|_| "the reader panicked")?.map_err(Into::into)
 }
 
 /// Reads all `partitions` of a topic from the beginning until `expected` records came, in order and without a gap.
 pub fn consume_all(server: Server, topic: &str, partitions: i32, expected: i64) -> Outcome<usize> {
+    let (mut bytes, mut records) = (0, 0);
+    consume_each(server, topic, partitions, |position, fetched| {
+        for (base, count, len) in batches(fetched) {
+            if base != *position {
+                return Err(format!("read offset {base} where {position} is next").into());
+            }
+            *position = base + count;
+            records += count;
+            bytes += len;
+        }
+        Ok(if records < expected { Go::On } else { Go::NoFurther })
+    })
+    .map_err(|error| format!("{error}; {expected} records were expected"))?;
+    Ok(bytes)
+}
+
+/// Whether there is more to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// There is.
+    On,
+    /// What is wanted was read.
+    NoFurther,
+}
+
+/// Reads all `partitions` of a topic from the beginning. `take` is given what came of one partition, and where it stood;
+/// it moves that on, and says when it has enough.
+pub fn consume_each(
+    server: Server,
+    topic: &str,
+    partitions: i32,
+    mut take: impl FnMut(&mut i64, &[u8]) -> Outcome<Go>,
+) -> Outcome {
     let mut connection = Connection::open(server.port)?;
     let mut buffer = Vec::new();
     let mut positions: Vec<Position> =
         (0..partitions).map(|partition| Position { partition, offset: 0 }).collect();
-    let (mut bytes, mut records) = (0, 0);
     let mut last_progress = Instant::now();
-    while records < expected {
+    loop {
         let request = Request::fetch(topic, &positions, 500, PARTITION_MAX_BYTES);
         let answer = connection.ask(&request, &mut buffer)?;
-        let before = records;
+        let before: i64 = positions.iter().map(|it| it.offset).sum();
         for fetched in answer.fetched()? {
-            for (base, count, len) in batches(fetched.records) {
-                let position = &mut positions[fetched.partition as usize];
-                if base != position.offset {
-                    return Err(format!("read offset {base} where {} is next", position.offset).into());
-                }
-                position.offset = base + count;
-                records += count;
-                bytes += len;
+            let position = &mut positions[fetched.partition as usize];
+            if take(&mut position.offset, fetched.records)? == Go::NoFurther {
+                return Ok(());
             }
         }
-        if records > before {
+        let after: i64 = positions.iter().map(|it| it.offset).sum();
+        if after > before {
             last_progress = Instant::now();
         } else if last_progress.elapsed() > Duration::from_secs(30) {
-            return Err(format!("only {records} of {expected} records can be read").into());
+            return Err(format!("nothing more can be read after {after} offsets").into());
         }
     }
-    Ok(bytes)
 }
