@@ -86,7 +86,6 @@ struct State {
 struct Counts {
     limits: AdmissionLimits,
     connections: usize,
-    admitted: u64,
     per_ip: BTreeMap<IpAddr, usize>,
     pace: Pace,
 }
@@ -106,8 +105,6 @@ struct ListenerCounts {
 
 /// A connection that counts; no longer when dropped.
 pub(crate) struct Admitted {
-    /// A number that no other connection of the server has had.
-    pub(crate) connection_id: u64,
     listener: ListenerAdmission,
     address: IpAddr,
 }
@@ -132,8 +129,7 @@ const BURST: Duration = Duration::from_secs(11);
 impl Admission {
     /// Counts from zero.
     pub fn new(limits: AdmissionLimits) -> Admission {
-        let counts =
-            Counts { limits, connections: 0, admitted: 0, per_ip: BTreeMap::new(), pace: Pace::default() };
+        let counts = Counts { limits, connections: 0, per_ip: BTreeMap::new(), pace: Pace::default() };
         Admission { state: Arc::new(State { counts: Mutex::new(counts), changed: Notify::new() }) }
     }
 
@@ -213,9 +209,7 @@ impl ListenerAdmission {
         }
         own.connections += 1;
         server.connections += 1;
-        server.admitted += 1;
-        let connection_id = server.admitted;
-        Ok(Next::Admitted(Admitted { connection_id, listener: self.clone(), address }))
+        Ok(Next::Admitted(Admitted { listener: self.clone(), address }))
     }
 }
 

@@ -4,22 +4,30 @@
 //! many are unanswered and how much is unsent; responses leave in request order.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use ottla_base::Moment;
+use ottla_host::Timer;
 use ottla_host::net::Stream;
-use ottla_host::{Host, Timer};
+use tokio::sync::futures::OwnedNotified;
 
-use crate::budget::{Budget, Charge};
+use crate::admission::Admitted;
+use crate::budget::Charge;
 use crate::frame::{FrameReader, InvalidFrame, READ_BYTES};
 use crate::response::{Outbox, Response, Then};
+use crate::server::Common;
 use crate::service::{Answer, Service};
 use crate::transport::Transport;
+
+#[cfg(test)]
+mod tests;
 
 /// What one connection may do to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,12 +125,15 @@ struct Unanswered<N> {
     _charge: Charge,
 }
 
-pub(crate) struct Connection<'a, S: Service> {
-    limits: &'a ConnectionLimits,
-    counters: &'a Counters,
-    budget: &'a Budget,
-    host: &'a Host,
+/// A future that is ready once the connection has ended. There may be a hundred thousand of them, nearly all of them
+/// idle: what is needed only while a request is under way is not part of it.
+pub(crate) struct Connection<S: Service> {
+    common: Arc<Common>,
     transport: Transport,
+    /// Wakes the task when the server stops.
+    stop: Pin<Box<OwnedNotified>>,
+    /// Whether `stop` knows the task. It is asked once: a task keeps its waker for life.
+    listens: bool,
     service: S,
     reader: FrameReader,
     /// The memory of the frame that is being read.
@@ -141,6 +152,8 @@ pub(crate) struct Connection<'a, S: Service> {
     timer: Timer,
     /// When something was last read, sent or answered.
     active_at: Moment,
+    /// Counts the connection until it is closed.
+    _admitted: Admitted,
 }
 
 /// Whether more requests are taken.
@@ -172,31 +185,24 @@ struct FrameClock {
     held_bytes: usize,
 }
 
-/// How long a connection keeps an empty buffer after its last activity.
-const KEEP_BUFFER: Duration = Duration::from_secs(5);
+/// How long a connection keeps memory for the next request after its last activity.
+const KEEP_MEMORY: Duration = Duration::from_secs(5);
 /// A connection is in use if something passed within this.
 const IN_USE: Duration = Duration::from_secs(1);
 /// How much one connection sends before others of its thread get their turn.
 const TURN_BYTES: usize = 4 << 20;
 
-impl<'a, S: Service> Connection<'a, S> {
-    pub(crate) fn new(
-        host: &'a Host,
-        limits: &'a ConnectionLimits,
-        counters: &'a Counters,
-        budget: &'a Budget,
-        stream: Stream,
-        service: S,
-    ) -> Connection<'a, S> {
+impl<S: Service> Connection<S> {
+    /// A connection that was let in. It must be made before the server says that it stops.
+    pub(crate) fn new(common: Arc<Common>, stream: Stream, admitted: Admitted, service: S) -> Connection<S> {
+        let options = &common.options;
         Connection {
-            limits,
-            counters,
-            budget,
-            host,
             transport: Transport::Plain(stream),
+            stop: Box::pin(common.stop.clone().notified_owned()),
+            listens: false,
             service,
-            reader: FrameReader::new(limits.max_frame_bytes),
-            reading: budget.charge(),
+            reader: FrameReader::new(options.limits.max_frame_bytes),
+            reading: options.budget.charge(),
             frame_may_be_here: false,
             frame_clock: None,
             unanswered: VecDeque::new(),
@@ -205,29 +211,16 @@ impl<'a, S: Service> Connection<'a, S> {
             outbox: Outbox::default(),
             intake: Intake::Open,
             farewell: None,
-            timer: Timer::new(host),
-            active_at: host.now(),
+            timer: Timer::new(&common.host),
+            active_at: common.host.now(),
+            common,
+            _admitted: admitted,
         }
     }
 
-    /// Serves the connection until it ends. Once `stop` is ready no more requests are taken.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> End {
-        let mut stop = std::pin::pin!(stop);
-        poll_fn(|cx| {
-            if self.intake == Intake::Open && stop.as_mut().poll(cx).is_ready() {
-                self.intake = Intake::Draining;
-                self.give_up_patience();
-            }
-            match self.poll(cx) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
-            }
-        })
-        .await
-    }
-
-    /// The server stops: whoever waits for others is not answered.
-    fn give_up_patience(&mut self) {
+    /// The server stops: no more requests are taken, and whoever waits for others is not answered.
+    fn stop_serving(&mut self) {
+        self.intake = Intake::Draining;
         self.farewell = Some(Farewell::Answering);
         for unanswered in &mut self.unanswered {
             if let Answer::Patient(_) = unanswered.answer {
@@ -236,7 +229,7 @@ impl<'a, S: Service> Connection<'a, S> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         loop {
             self.dispatch_frames()?;
             self.poll_answers(cx);
@@ -256,9 +249,9 @@ impl<'a, S: Service> Connection<'a, S> {
     /// Whether a request may be dispatched now.
     fn takes_requests(&self) -> bool {
         matches!(self.intake, Intake::Open | Intake::PeerDone)
-            && self.unanswered.len() < self.limits.max_unanswered
-            && self.unanswered_bytes < self.limits.max_unanswered_bytes
-            && self.outbox.memory_bytes() + self.waiting_bytes < self.limits.max_unsent_bytes
+            && self.unanswered.len() < self.common.options.limits.max_unanswered
+            && self.unanswered_bytes < self.common.options.limits.max_unanswered_bytes
+            && self.outbox.memory_bytes() + self.waiting_bytes < self.common.options.limits.max_unsent_bytes
     }
 
     fn dispatch_frames(&mut self) -> Result<(), End> {
@@ -268,10 +261,10 @@ impl<'a, S: Service> Connection<'a, S> {
                 break;
             };
             self.frame_clock = None;
-            let mut charge = std::mem::replace(&mut self.reading, self.budget.charge());
+            let mut charge = std::mem::replace(&mut self.reading, self.common.options.budget.charge());
             let request_bytes = frame.len();
             charge.set(request_bytes);
-            Counters::add(&self.counters.requests, 1);
+            Counters::add(&self.common.counters.requests, 1);
             let (answer, note) = self.service.dispatch(frame, self.active_at);
             if let Answer::Ready(response) = &answer {
                 if response.then == Then::Close {
@@ -293,7 +286,7 @@ impl<'a, S: Service> Connection<'a, S> {
             if let Answer::Later(future) | Answer::Patient(future) = &mut unanswered.answer
                 && let Poll::Ready(response) = future.as_mut().poll(cx)
             {
-                self.active_at = self.host.now();
+                self.active_at = self.common.host.now();
                 if let Some(note) = unanswered.note.take() {
                     self.service.answered(note);
                 }
@@ -333,8 +326,8 @@ impl<'a, S: Service> Connection<'a, S> {
             match self.outbox.poll_send(cx, &mut self.transport)? {
                 Poll::Ready(sent) => {
                     turn_bytes += sent;
-                    self.active_at = self.host.now();
-                    Counters::add(&self.counters.sent_bytes, sent as u64);
+                    self.active_at = self.common.host.now();
+                    Counters::add(&self.common.counters.sent_bytes, sent as u64);
                 }
                 Poll::Pending => return Ok(false),
             }
@@ -354,7 +347,7 @@ impl<'a, S: Service> Connection<'a, S> {
     /// Everything is said. When the server stops, a peer that is in the middle of sending is given a moment to hear it.
     fn poll_farewell(&mut self, cx: &mut Context<'_>, end: End) -> Result<Poll<End>, End> {
         loop {
-            let now = self.host.now();
+            let now = self.common.host.now();
             match self.farewell {
                 None => return Ok(Poll::Ready(end)),
                 Some(Farewell::Answering) if now.since(self.active_at) > IN_USE => {
@@ -365,7 +358,7 @@ impl<'a, S: Service> Connection<'a, S> {
                     if self.transport.poll_shutdown(cx)?.is_pending() {
                         return Ok(Poll::Pending);
                     }
-                    self.farewell = Some(Farewell::Until(now + self.limits.linger));
+                    self.farewell = Some(Farewell::Until(now + self.common.options.limits.linger));
                 }
                 Some(Farewell::Until(deadline)) => {
                     if self.timer.poll_until(cx, deadline).is_ready() {
@@ -402,9 +395,9 @@ impl<'a, S: Service> Connection<'a, S> {
                 self.frame_may_be_here = true;
             }
             Poll::Ready(count) => {
-                self.active_at = self.host.now();
+                self.active_at = self.common.host.now();
                 self.frame_may_be_here = true;
-                Counters::add(&self.counters.received_bytes, count as u64);
+                Counters::add(&self.common.counters.received_bytes, count as u64);
             }
             Poll::Pending => {
                 if self.reader.is_inside_frame() && self.frame_clock.is_none() {
@@ -421,11 +414,15 @@ impl<'a, S: Service> Connection<'a, S> {
     /// is quiet for a while.
     fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         loop {
-            let idle = self.limits.max_idle.filter(|_| self.unanswered.is_empty() || !self.outbox.is_empty());
+            let idle = self
+                .common
+                .options
+                .limits
+                .max_idle
+                .filter(|_| self.unanswered.is_empty() || !self.outbox.is_empty());
             let idle = idle.map(|max_idle| self.active_at + max_idle);
             let slow = self.frame_clock.as_ref().map(|clock| self.slow_deadline(clock));
-            let has_buffer = self.reader.capacity_bytes() > 0 && !self.reader.is_inside_frame();
-            let quiet = has_buffer.then(|| self.active_at + KEEP_BUFFER);
+            let quiet = self.keeps_memory().then(|| self.active_at + KEEP_MEMORY);
             let Some(deadline) = [idle, slow, quiet].into_iter().flatten().min() else {
                 return Ok(Poll::Pending);
             };
@@ -438,7 +435,7 @@ impl<'a, S: Service> Connection<'a, S> {
             if idle == Some(deadline) {
                 return Err(End::Idle);
             }
-            self.reader.release();
+            self.release_memory();
             // What arrives from here on must find the task waiting for it.
             if self.poll_read(cx)?.is_ready() {
                 cx.waker().wake_by_ref();
@@ -446,9 +443,58 @@ impl<'a, S: Service> Connection<'a, S> {
         }
     }
 
+    /// Whether it has memory that it can do without while it is idle.
+    fn keeps_memory(&self) -> bool {
+        (self.reader.capacity_bytes() > 0 && !self.reader.is_inside_frame())
+            || (self.unanswered.capacity() > 0 && self.unanswered.is_empty())
+            || (self.outbox.capacity() > 0 && self.outbox.is_empty())
+    }
+
+    fn release_memory(&mut self) {
+        self.reader.release();
+        if self.unanswered.is_empty() {
+            self.unanswered = VecDeque::new();
+        }
+        self.outbox.release();
+    }
+
     fn slow_deadline(&self, clock: &FrameClock) -> Moment {
         let arrived = self.reader.held_bytes().saturating_sub(clock.held_bytes) as u64;
-        let millis = arrived.saturating_mul(1000) / u64::from(self.limits.min_bytes_per_second.max(1));
-        clock.since + self.limits.frame_grace + Duration::from_millis(millis)
+        let millis =
+            arrived.saturating_mul(1000) / u64::from(self.common.options.limits.min_bytes_per_second.max(1));
+        clock.since + self.common.options.limits.frame_grace + Duration::from_millis(millis)
+    }
+}
+
+/// What must not move is in boxes.
+impl<S: Service> Unpin for Connection<S> {}
+
+impl<S: Service> Future for Connection<S> {
+    type Output = ();
+
+    /// Serves the connection until it ends. Once the server stops no more requests are taken.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if !this.listens {
+            this.listens = true;
+            let _ = this.stop.as_mut().poll(cx);
+        }
+        if this.intake == Intake::Open && this.common.stopping.load(Ordering::Acquire) {
+            this.stop_serving();
+        }
+        match this.poll_end(cx) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(end)) | Err(end) => {
+                this.common.report(this.transport.peer_address(), &end);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<S: Service> Drop for Connection<S> {
+    /// Counts the connection as closed, also when its task is aborted.
+    fn drop(&mut self) {
+        Counters::add(&self.common.counters.closed, 1);
     }
 }

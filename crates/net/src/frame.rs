@@ -23,13 +23,15 @@ pub enum InvalidFrame {
 
 /// Bytes before a frame that say how long it is.
 const PREFIX_BYTES: usize = 4;
-/// What is read into when nothing is known of the next frame.
+/// What is read into when nothing is known of the next frame, once a connection is busy.
 pub(crate) const READ_BYTES: usize = 16 << 10;
+/// What is read into when a connection begins, or begins again after a rest: most of many connections ask little.
+const FIRST_READ_BYTES: usize = 512;
 /// How much room the first bytes of a frame that announces more may take.
 const FIRST_ROOM_BYTES: usize = 64 << 10;
 /// How much room they may take once the connection has completed a frame as large.
 const MAX_EARNED_BYTES: usize = 1 << 20;
-/// The factor by which the room of a frame grows once it is full.
+/// The factor by which room grows once it is full.
 const GROWTH: usize = 4;
 
 /// Takes frames from the bytes of one connection. A frame is one slice of one buffer, so that whatever is
@@ -39,6 +41,8 @@ pub(crate) struct FrameReader {
     max_frame_bytes: usize,
     /// The length of the frame whose prefix has been read but which is not complete.
     announced: Option<usize>,
+    /// The room for the next read when nothing is known of the next frame. Grows each time it is used up.
+    read_bytes: usize,
     /// The room that the connection's frames so far have earned the next one.
     earned_bytes: usize,
 }
@@ -49,6 +53,7 @@ impl FrameReader {
             buffer: BytesMut::new(),
             max_frame_bytes,
             announced: None,
+            read_bytes: FIRST_READ_BYTES,
             earned_bytes: FIRST_ROOM_BYTES,
         }
     }
@@ -99,7 +104,7 @@ impl FrameReader {
     pub(crate) fn wanted_bytes(&self) -> usize {
         let held = self.buffer.len();
         let Some(len) = self.announced else {
-            return held.max(READ_BYTES);
+            return held.max(self.read_bytes);
         };
         let capacity = self.buffer.capacity();
         if held < capacity && capacity >= len.min(self.earned_bytes) {
@@ -113,8 +118,11 @@ impl FrameReader {
         let wanted = self.wanted_bytes();
         let held = self.buffer.len();
         // A little room at the end of a shared buffer is not worth a read of its own.
-        let enough = if self.announced.is_some() { wanted - held } else { READ_BYTES / 4 };
+        let enough = if self.announced.is_some() { wanted - held } else { self.read_bytes / 4 };
         if self.buffer.capacity() - held < enough {
+            if self.buffer.capacity() > 0 {
+                self.read_bytes = (self.read_bytes * GROWTH).min(READ_BYTES);
+            }
             self.buffer.reserve(wanted.max(held + 1) - held);
         }
         &mut self.buffer
@@ -134,6 +142,7 @@ impl FrameReader {
     pub(crate) fn release(&mut self) {
         if !self.is_inside_frame() {
             self.buffer = BytesMut::new();
+            self.read_bytes = FIRST_READ_BYTES;
         }
     }
 }

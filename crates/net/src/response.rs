@@ -158,6 +158,18 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
+    /// How many pieces there is room for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.pieces.capacity()
+    }
+
+    /// Gives up the room if there is nothing in it.
+    pub(crate) fn release(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     /// How many bytes wait in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes

@@ -3,12 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ottla_host::Host;
 use ottla_host::net::{Listener, Stream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Admitted, ListenerAdmission};
@@ -62,11 +62,16 @@ impl Server {
         let local_address = listener.local_address()?;
         let counters = Arc::new(Counters::default());
         let (stop, stage) = watch::channel(Stage::Serving);
-        let acceptor = Acceptor {
+        let common = Common {
             host: host.clone(),
-            listener,
             options,
             counters: counters.clone(),
+            stopping: AtomicBool::new(false),
+            stop: Arc::new(Notify::new()),
+        };
+        let acceptor = Acceptor {
+            common: Arc::new(common),
+            listener,
             service: Arc::new(service),
             stage,
             connections: JoinSet::new(),
@@ -98,11 +103,20 @@ impl Server {
     }
 }
 
+/// What the connections of a listener have in common.
+pub(crate) struct Common {
+    pub(crate) host: Host,
+    pub(crate) options: ServerOptions,
+    pub(crate) counters: Arc<Counters>,
+    /// Whether no more requests are taken.
+    pub(crate) stopping: AtomicBool,
+    /// Rings once, when `stopping` is set.
+    pub(crate) stop: Arc<Notify>,
+}
+
 struct Acceptor<F> {
-    host: Host,
+    common: Arc<Common>,
     listener: Listener,
-    options: ServerOptions,
-    counters: Arc<Counters>,
     service: Arc<F>,
     stage: watch::Receiver<Stage>,
     connections: JoinSet<()>,
@@ -116,15 +130,18 @@ impl<S: Service, F: Fn(Peer) -> S + Send + Sync + 'static> Acceptor<F> {
             tokio::select! {
                 biased;
                 () = &mut draining => break,
-                accepted = accept(&self.host, &self.listener, &self.options, &self.counters) => {
+                accepted = accept(&self.common, &self.listener) => {
                     if let Some((stream, admitted)) = accepted {
                         self.serve(stream, admitted);
                     }
                 }
             }
         }
-        let Acceptor { listener, stage, mut connections, .. } = self;
+        let Acceptor { common, listener, stage, mut connections, .. } = self;
         drop(listener);
+        // Every connection there is was made by this task, so that each of them hears it.
+        common.stopping.store(true, Ordering::Release);
+        common.stop.notify_waiters();
         let stopped = reached(stage, Stage::Stopped);
         tokio::pin!(stopped);
         loop {
@@ -138,44 +155,15 @@ impl<S: Service, F: Fn(Peer) -> S + Send + Sync + 'static> Acceptor<F> {
 
     fn serve(&mut self, stream: Stream, admitted: Admitted) {
         while self.connections.try_join_next().is_some() {}
-        let Ok(local_address) = stream.local_address() else {
-            return;
-        };
-        let connection_id = admitted.connection_id;
-        let peer = Peer { address: stream.peer_address(), local_address, connection_id };
-        let service = (self.service)(peer);
-        let host = self.host.clone();
-        let options = self.options.clone();
-        let counters = self.counters.clone();
-        let draining = reached(self.stage.clone(), Stage::Draining);
-        counters.opened.fetch_add(1, Ordering::Relaxed);
-        self.connections.spawn(async move {
-            let _closed = Closed(&counters);
-            let limits = &options.limits;
-            let connection = Connection::new(&host, limits, &counters, &options.budget, stream, service);
-            let end = connection.run(draining).await;
-            drop(admitted);
-            report(&options.name, peer, &counters, &end);
-        });
-    }
-}
-
-/// Counts a connection as closed, also when its task is aborted.
-struct Closed<'a>(&'a Counters);
-
-impl Drop for Closed<'_> {
-    fn drop(&mut self) {
-        self.0.closed.fetch_add(1, Ordering::Relaxed);
+        let service = (self.service)(Peer { address: stream.peer_address() });
+        self.common.counters.opened.fetch_add(1, Ordering::Relaxed);
+        self.connections.spawn(Connection::new(self.common.clone(), stream, admitted, service));
     }
 }
 
 /// The next connection that is admitted; `None` after one that was not.
-async fn accept(
-    host: &Host,
-    listener: &Listener,
-    options: &ServerOptions,
-    counters: &Counters,
-) -> Option<(Stream, Admitted)> {
+async fn accept(common: &Common, listener: &Listener) -> Option<(Stream, Admitted)> {
+    let Common { host, options, counters, .. } = common;
     let stream = match listener.accept().await {
         Ok(stream) => stream,
         Err(error) if concerns_one_connection(&error) => return None,
@@ -204,17 +192,20 @@ async fn reached(mut stage: watch::Receiver<Stage>, wanted: Stage) {
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }
 
-fn report(listener: &str, peer: Peer, counters: &Counters, end: &End) {
-    let address = peer.address;
-    let counter = match end {
-        End::Idle => &counters.closed_idle,
-        End::Slow => &counters.closed_slow,
-        End::Invalid(_) => &counters.closed_invalid,
-        End::Peer | End::Asked | End::Stopped | End::Socket(_) => {
-            tracing::debug!(listener, %address, reason = %end, "connection closed");
-            return;
-        }
-    };
-    counter.fetch_add(1, Ordering::Relaxed);
-    tracing::info!(listener, %address, reason = %end, "closed a connection");
+impl Common {
+    /// Tells why a connection ended, and counts it.
+    pub(crate) fn report(&self, address: SocketAddr, end: &End) {
+        let (listener, counters) = (&*self.options.name, &self.counters);
+        let counter = match end {
+            End::Idle => &counters.closed_idle,
+            End::Slow => &counters.closed_slow,
+            End::Invalid(_) => &counters.closed_invalid,
+            End::Peer | End::Asked | End::Stopped | End::Socket(_) => {
+                tracing::debug!(listener, %address, reason = %end, "connection closed");
+                return;
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(listener, %address, reason = %end, "closed a connection");
+    }
 }

@@ -14,10 +14,6 @@ use crate::response::Response;
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// The address it connected to.
-    pub local_address: SocketAddr,
-    /// A number that no other connection of this server has had.
-    pub connection_id: u64,
 }
 
 /// What a request leads to.

@@ -1,6 +1,7 @@
 //! Bytes over a socket, whatever protects them.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -14,6 +15,13 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
+    /// The address at the other end.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        match self {
+            Transport::Plain(stream) => stream.peer_address(),
+        }
+    }
+
     /// Ready once there may be something to read.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

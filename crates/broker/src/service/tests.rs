@@ -84,7 +84,7 @@ impl Connection {
     fn new(broker: &Arc<Broker>) -> Connection {
         let listener = Arc::new(ListenerRole { name: Str::from_static("PLAINTEXT"), serves: Serves::Broker });
         let address = ([127, 0, 0, 1], 1).into();
-        let peer = Peer { address, local_address: address, connection_id: 1 };
+        let peer = Peer { address };
         Connection {
             service: ConnectionService::new(broker.clone(), listener, peer),
             host: broker.host.clone(),

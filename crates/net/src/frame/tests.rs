@@ -106,3 +106,19 @@ fn no_bytes_break_a_reader() {
         }
     }
 }
+
+#[test]
+fn a_connection_that_asks_little_holds_little() {
+    let mut reader = FrameReader::new(LIMIT);
+    assert_eq!(feed(&mut reader, &framed(b"hello"), usize::MAX).len(), 1);
+    assert!(reader.capacity_bytes() <= FIRST_READ_BYTES);
+    // A busy one reads as much at once as it may, whether its peer waits for answers or not.
+    for at_once in [framed(&[1; 80]).len(), usize::MAX] {
+        for _ in 0..200 {
+            feed(&mut reader, &framed(&[1; 80]), at_once);
+        }
+        assert!(reader.room().capacity() >= READ_BYTES / 4, "{}", reader.capacity_bytes());
+        reader.release();
+        assert!(reader.room().capacity() <= FIRST_READ_BYTES);
+    }
+}
