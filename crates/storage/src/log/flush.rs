@@ -207,6 +207,19 @@ impl Log {
         std::mem::take(&mut appender.epochs_changed).then(|| appender.epochs.format())
     }
 
+    /// How many bytes were appended since their writeback was last started.
+    pub(crate) fn not_written_back(&self) -> u32 {
+        self.appender.lock().tail.not_written_back()
+    }
+
+    /// Lets the kernel begin to write what was appended. Blocks, but not until it is written.
+    pub(crate) fn start_writeback(&self) {
+        let start = self.appender.lock().tail.take_writeback();
+        if let Some(start) = start {
+            start();
+        }
+    }
+
     /// Whether [`Log::close_cleanly`] has anything to write.
     pub fn needs_closing(&self) -> bool {
         let used = self.appender.lock().used || self.recovery_point() < self.view.load().end;

@@ -222,16 +222,28 @@ impl Tail {
         Ok(())
     }
 
-    /// Starts writeback of what has come together since the last time, on another thread.
+    /// Starts writeback of what has come together since the last time, on another thread, if it is a step.
     pub(super) fn pace_writeback(&mut self, log: &Log) {
-        let Some(file) = &self.file else { return };
-        if self.len - self.written_back < WRITEBACK_STEP_BYTES {
+        if self.not_written_back() < WRITEBACK_STEP_BYTES {
             return;
         }
-        let (file, range) = (file.clone(), u64::from(self.written_back)..u64::from(self.len));
+        if let Some(start) = self.take_writeback() {
+            drop(log.files.host.blocking(start));
+        }
+    }
+
+    /// How much of the active segment was appended since its writeback was last started.
+    pub(super) fn not_written_back(&self) -> u32 {
+        if self.file.is_some() { self.len - self.written_back } else { 0 }
+    }
+
+    /// What starts the writeback of all that was appended. Blocks when it is called.
+    pub(super) fn take_writeback(&mut self) -> Option<impl FnOnce() + Send + 'static + use<>> {
+        let file = self.file.clone()?;
+        let range = u64::from(self.written_back)..u64::from(self.len);
         self.written_back = self.len;
         // An error of the disk will show when it is synced, which is when it is believed.
-        drop(log.files.host.blocking(move || file.start_writeback(range)));
+        Some(move || drop(file.start_writeback(range)))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ottla_base::{BrokerEpoch, Moment, Offset};
 use ottla_host::Host;
+use parking_lot::Mutex;
 
 use super::{LogDirectory, LogSet};
 use crate::checkpoint_file::{
@@ -24,6 +25,7 @@ use crate::log::Log;
 enum Duty {
     Retain,
     Flush,
+    StartWriteback,
     RemoveFiles,
     ExpireProducers,
     Checkpoint(Checkpoint),
@@ -54,6 +56,13 @@ impl Checkpoint {
 
 /// How often files are looked for that may be removed.
 const REMOVAL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked how much was appended whose writeback has not begun.
+pub(super) const WRITEBACK_INTERVAL: Duration = Duration::from_millis(500);
+/// As much may wait for its writeback in all logs together. A log with much begins by itself; many logs with a little
+/// each would leave everything for a flush of the kernel, or for the stop.
+const WRITEBACK_TOTAL_BYTES: u64 = 32 << 20;
+/// Writeback of less is not begun early: a page that is written to again would be written again.
+const WRITEBACK_LEAST_BYTES: u32 = 64 << 10;
 /// As many logs of a directory are closed with two syncs of the whole file system. For fewer it is not worth waiting
 /// for what other programs have written there.
 const CLOSING_TOGETHER_MIN: usize = 64;
@@ -69,6 +78,7 @@ impl LogSet {
         let mut duties: Vec<(Moment, Duration, Duty)> = vec![
             (first, intervals.retention, Duty::Retain),
             (first, intervals.flush, Duty::Flush),
+            (now + WRITEBACK_INTERVAL, WRITEBACK_INTERVAL, Duty::StartWriteback),
             (now + REMOVAL_INTERVAL, REMOVAL_INTERVAL, Duty::RemoveFiles),
             (now + intervals.producer_expiration, intervals.producer_expiration, Duty::ExpireProducers),
         ];
@@ -101,6 +111,7 @@ impl LogSet {
         match duty {
             Duty::Retain => self.apply_retention(),
             Duty::Flush => self.flush_due(),
+            Duty::StartWriteback => self.start_writeback(),
             Duty::RemoveFiles => self.remove_files(),
             Duty::ExpireProducers => self.each_log("expiring producers", |log| {
                 log.expire_producers();
@@ -144,6 +155,23 @@ impl LogSet {
             let due = limit_ms < u64::MAX && log.unflushed_for() >= Duration::from_millis(limit_ms);
             if due { log.flush_now() } else { Ok(()) }
         });
+    }
+
+    /// Lets the kernel begin to write what was appended, if that is much in all. Blocks.
+    fn start_writeback(&self) {
+        let logs = self.logs();
+        let waiting: Vec<_> = logs.iter().map(|log| log.not_written_back()).collect();
+        if waiting.iter().map(|bytes| u64::from(*bytes)).sum::<u64>() < WRITEBACK_TOTAL_BYTES {
+            return;
+        }
+        for (log, bytes) in logs.iter().zip(waiting) {
+            if bytes >= WRITEBACK_LEAST_BYTES {
+                log.start_writeback();
+            }
+            if self.is_stopped() {
+                return;
+            }
+        }
     }
 
     /// Removes files and directories that were deleted long enough ago. Blocks.
@@ -259,18 +287,10 @@ impl LogSet {
             for log in unused {
                 log.close();
             }
-            let share = match used.len() >= CLOSING_TOGETHER_MIN {
-                true => used.len(),
-                false => used.len().div_ceil(CLOSING_THREADS_PER_DIRECTORY).max(1),
-            };
-            for part in used.chunks(share) {
-                let (host, directory) = (self.host.clone(), directory.directory.clone());
-                let part = part.to_vec();
-                working.push(self.host.blocking(move || close_part(&host, &directory, &part)));
-            }
+            working.push(self.host.spawn(close(self.host.clone(), directory.directory.clone(), used)));
         }
         for work in working {
-            work.await;
+            work.await.expect("closing the logs of a directory panicked");
         }
         let set = self.clone();
         self.host.blocking(move || set.sign_off(broker_epoch)).await;
@@ -292,30 +312,58 @@ impl LogSet {
     }
 }
 
-/// Closes logs of a directory: one by one, or many with two syncs of the file system, where each would need half a
+/// Closes logs of a directory: each for itself, or many with two syncs of the file system, where each would need half a
 /// dozen of its own.
-fn close_part(host: &Host, directory: &Arc<Directory>, logs: &[Arc<Log>]) {
+async fn close(host: Host, directory: Arc<Directory>, logs: Vec<Arc<Log>>) {
     if logs.len() < CLOSING_TOGETHER_MIN {
-        for log in logs {
-            closed(log, log.close_cleanly());
-        }
+        each(&host, logs, Log::close_cleanly).await;
         return;
     }
     let sync = || {
-        let synced = host.disk().sync_file_system(directory.path());
-        synced.map_err(|error| directory.fail_for_good(directory.path(), &error))
+        let (disk, directory) = (host.disk(), directory.clone());
+        host.blocking(move || {
+            let synced = disk.sync_file_system(directory.path());
+            synced.map_err(|error| directory.fail_for_good(directory.path(), &error))
+        })
     };
-    let prepared: Vec<_> = logs.iter().map(|log| closed(log, log.prepare_close())).collect();
-    if sync().is_err() {
+    let prepared = each(&host, logs, Log::prepare_close).await;
+    if sync().await.is_err() {
         return;
     }
-    for (log, prepared) in logs.iter().zip(prepared) {
-        if let Some(prepared) = prepared {
-            closed(log, log.finish_close(prepared));
+    let finish = move || {
+        for (log, prepared) in prepared {
+            closed(&log, log.finish_close(prepared));
         }
-    }
+    };
+    host.blocking(finish).await;
     // What that has renamed. A failure was told, and keeps the directory from being taken for cleanly closed.
-    let _ = sync();
+    let _ = sync().await;
+}
+
+/// Does a part of closing with each of the logs of a directory, some at a time; says what came of those with which it
+/// came to its end.
+async fn each<T: Send + 'static>(
+    host: &Host,
+    logs: Vec<Arc<Log>>,
+    act: fn(&Log) -> Result<T, StorageError>,
+) -> Vec<(Arc<Log>, T)> {
+    let threads = CLOSING_THREADS_PER_DIRECTORY.min(logs.len());
+    let logs = Arc::new(Mutex::new(logs.into_iter()));
+    let working: Vec<_> = (0..threads)
+        .map(|_| {
+            let logs = logs.clone();
+            host.blocking(move || {
+                let next = || logs.lock().next();
+                let done = std::iter::from_fn(next).filter_map(|log| Some((closed(&log, act(&log))?, log)));
+                done.map(|(done, log)| (log, done)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut done = Vec::new();
+    for work in working {
+        done.extend(work.await);
+    }
+    done
 }
 
 /// What came of closing a log, if it came to its end. Its directory must not be taken for cleanly closed otherwise.

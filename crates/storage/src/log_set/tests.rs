@@ -214,3 +214,33 @@ async fn a_sync_that_fails_at_the_end_of_many_logs_is_no_clean_stop() {
     let (_, found) = open(&host, 1).await;
     assert_eq!((found.last_broker_epoch, found.logs.len()), (None, 70));
 }
+
+#[tokio::test(start_paused = true)]
+async fn writeback_of_many_logs_with_little_each_begins_once_it_is_much_in_all() {
+    let host = Host::simulated(7);
+    let (set, _) = open(&host, 1).await;
+    let logs: Vec<_> = (0..64)
+        .map(|at| {
+            let partition = TopicPartition::new("orders", at);
+            set.get_or_create(&partition, TOPIC, Arc::new(LogConfig::default()), None).unwrap()
+        })
+        .collect();
+    let waiting = || logs.iter().map(|log| u64::from(log.not_written_back())).sum::<u64>();
+    tokio::spawn(set.clone().run());
+    let half_a_mebibyte = vec![7; 512 << 10];
+    let append_to_all_but_one = || {
+        for log in &logs[1..] {
+            append(log, TIME, &[&half_a_mebibyte]);
+        }
+    };
+    append_to_all_but_one();
+    append(&logs[0], TIME, &[b"little"]);
+    let before = waiting();
+    host.sleep(2 * super::duties::WRITEBACK_INTERVAL).await;
+    assert_eq!(waiting(), before, "it is not much yet");
+    append_to_all_but_one();
+    host.sleep(2 * super::duties::WRITEBACK_INTERVAL).await;
+    assert_eq!(waiting(), u64::from(logs[0].not_written_back()), "a page is not worth it");
+    assert_ne!(waiting(), 0);
+    set.stop(BrokerEpoch(1)).await;
+}
