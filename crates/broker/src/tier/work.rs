@@ -72,7 +72,8 @@ impl Tier {
         let partitions = broker.partitions.all();
         let ours: Vec<_> = partitions.iter().filter(|it| it.log().config().tiering.is_some()).collect();
         let mut held = plan.lock();
-        held.due.retain(|key, _| ours.iter().any(|it| Tier::key(it) == *key));
+        let keys: BTreeSet<Key> = ours.iter().map(|it| Tier::key(it)).collect();
+        held.due.retain(|key, _| keys.contains(key));
         for partition in ours {
             let key = Tier::key(partition);
             let epoch = partition.leadership().leader_epoch.get();
