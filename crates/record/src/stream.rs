@@ -114,9 +114,18 @@ impl<'a> RecordStream<'a> {
 
     /// The outline of the next record, whose key is shown to `see` piece by piece as it is decompressed. After the
     /// last record there must be no more bytes.
-    pub fn next_keyed(&mut self, see: impl FnMut(&[u8])) -> Result<Option<RecordOutline>, RecordsError> {
+    pub fn next_keyed(&mut self, mut see: impl FnMut(&[u8])) -> Result<Option<RecordOutline>, RecordsError> {
         if self.remaining == 0 {
             return Ok(None);
+        }
+        if let Some((taken, record)) = whole(self.source.fill()?, self.record_limit_bytes, &self.base) {
+            let outline = RecordOutline::from(&record);
+            if let Some(key) = record.key {
+                see(key);
+            }
+            self.source.consume(taken);
+            self.count_one()?;
+            return Ok(Some(outline));
         }
         let body = self.take_body_size()?;
         let mut left = u64::from(body as u32);
@@ -169,6 +178,7 @@ impl<'a> RecordStream<'a> {
         Ok(true)
     }
 
+    #[inline]
     fn count_one(&mut self) -> Result<(), RecordsError> {
         self.remaining -= 1;
         if self.remaining == 0 && !self.source.fill()?.is_empty() {
@@ -291,4 +301,15 @@ impl<'a> RecordStream<'a> {
         *left = left.checked_sub(length as u64).ok_or_else(malformed)?;
         take(&mut &gathered[..length])
     }
+}
+
+/// The record that begins a chunk, and how many bytes of the chunk it takes, if all of it is there and it is well formed.
+/// Most are; the others are read piece by piece, which also finds out what is wrong with them.
+#[inline]
+fn whole<'a>(chunk: &'a [u8], limit_bytes: i32, base: &Base) -> Option<(usize, Record<'a>)> {
+    let mut rest = chunk;
+    let length = take_varint(&mut rest).ok().filter(|it| *it <= limit_bytes)?;
+    let body = rest.get(..usize::try_from(length).ok()?)?;
+    let taken = chunk.len() - rest.len() + body.len();
+    take_body(body, varint_len(length) + body.len(), base).ok().map(|record| (taken, record))
 }

@@ -65,6 +65,7 @@ impl<'a> Decompressor<'a> {
     }
 
     /// The bytes at hand; none is the end of the stream.
+    #[inline]
     pub(crate) fn fill(&mut self) -> Result<&[u8], RecordsError> {
         if let Codec::Plain(rest) = self.codec {
             return Ok(rest);
@@ -76,6 +77,7 @@ impl<'a> Decompressor<'a> {
     }
 
     /// Takes `count` bytes off those at hand.
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         match &mut self.codec {
             Codec::Plain(rest) => *rest = &rest[count..],
@@ -83,6 +85,7 @@ impl<'a> Decompressor<'a> {
         }
     }
 
+    #[inline(never)]
     fn refill(&mut self) -> Result<(), RecordsError> {
         let left = self.limit_bytes - self.produced;
         let out = &mut self.scratch.out;

@@ -63,7 +63,10 @@ fn every_compression_round_trips() {
                 assert_eq!(record.key, Some(format!("key-{index}").as_bytes()));
                 assert_eq!(record.value, Some(text(index as u64, value_bytes).as_slice()));
                 assert_eq!(record.headers.count(), index % 3);
-                assert_eq!(stream.next_outline().unwrap(), Some(RecordOutline::from(record)));
+                let mut key = Vec::new();
+                let outline = stream.next_keyed(|piece| key.extend_from_slice(piece)).unwrap();
+                assert_eq!(outline, Some(RecordOutline::from(record)));
+                assert_eq!(record.key, Some(key.as_slice()));
                 assert_eq!(whole.next_record().unwrap().as_ref(), Some(record));
             }
             assert_eq!(stream.next_outline().unwrap(), None);

@@ -9,7 +9,7 @@ use ottla_record::{
     RecordStream, RecordsError, StoredBatch, TimestampType, emptied,
 };
 
-use super::offset_map::OffsetMap;
+use super::offset_map::{KEYS_AT_ONCE, OffsetMap};
 use super::transactions::{Marker, PassingTransactions};
 use crate::transaction_index::AbortedTransaction;
 
@@ -192,17 +192,27 @@ impl Rules<'_> {
         let mut decided = Decided::default();
         let mut before = None;
         let mut stream = RecordStream::new(batch, DecompressionLimits::default())?;
+        let mut held = Vec::with_capacity(KEYS_AT_ONCE);
         loop {
-            let mut hash = self.map.hash();
-            let Some(record) = stream.next_keyed(|piece| hash.write(piece))? else { return Ok(decided) };
-            let delta = delta_of(record.offset, batch.base_offset()..=batch.last_offset(), before)?;
-            before = Some(delta);
-            let hash = record.has_key.then(|| hash.finish());
-            let keep = match batch.is_control() {
-                true => Some(true),
-                false => self.keeps(record.offset, hash, tombstone_stays, record.has_value),
-            };
-            decided.note(delta, keep, record.has_value || batch.is_control());
+            held.clear();
+            while held.len() < KEYS_AT_ONCE {
+                let mut hash = self.map.hash();
+                let Some(record) = stream.next_keyed(|piece| hash.write(piece))? else { break };
+                let delta = delta_of(record.offset, batch.base_offset()..=batch.last_offset(), before)?;
+                before = Some(delta);
+                held.push((record, delta, record.has_key.then(|| hash.finish())));
+            }
+            if held.is_empty() {
+                return Ok(decided);
+            }
+            self.map.expect(held.iter().filter_map(|it| it.2));
+            for (record, delta, hash) in &held {
+                let keep = match batch.is_control() {
+                    true => Some(true),
+                    false => self.keeps(record.offset, *hash, tombstone_stays, record.has_value),
+                };
+                decided.note(*delta, keep, record.has_value || batch.is_control());
+            }
         }
     }
 

@@ -1,7 +1,11 @@
 //! The last offset of each key, in bounded memory (`SkimpyOffsetMap`): 24 bytes a key, whatever the key's length.
 //!
 //! A table without buckets, probed one place after the other. It begins small and is doubled as keys come; while it is
-//! made anew the old one is still there, so that at its largest it takes half as much again for a moment.
+//! made anew the old one is still there, so that at its largest it takes half as much again for a moment. Places are in
+//! the order of the hashes, so that a table is made anew by going through both once.
+//!
+//! Nearly every look at a large table has to wait for memory. Who has several keys tells of them all before
+//! ([`OffsetMap::expect`]), and waits once.
 
 use std::hash::Hasher;
 
@@ -10,6 +14,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Bytes of a place: the hash of a key and an offset.
 pub(crate) const ENTRY_BYTES: usize = 24;
+/// How many keys are looked for at once.
+pub(crate) const KEYS_AT_ONCE: usize = 32;
 /// How many places a new table has: 12 KiB.
 const FIRST_PLACES: usize = 512;
 /// A table that may still grow does so when this part of it is used.
@@ -61,6 +67,18 @@ impl OffsetMap {
         self.used as f64 / self.places_max as f64
     }
 
+    /// Reads the places of keys that will be asked for: the processor does so for all of them at once.
+    pub(crate) fn expect(&self, hashes: impl Iterator<Item = [u64; 2]>) {
+        let places = &self.places;
+        let read = hashes.fold(0, |read, hash| match places.get(place_among(places.len(), hash)) {
+            // A place may lie in two lines of the cache.
+            Some([low, _, next]) => read ^ low ^ next,
+            None => read,
+        });
+        // Nobody needs what was read, but read it must be.
+        std::hint::black_box(read);
+    }
+
     /// Notes that the key with this hash is at `offset`, which is its last so far.
     pub(crate) fn put(&mut self, hash: [u64; 2], offset: Offset) -> Put {
         let mut at = self.place_of(hash);
@@ -90,7 +108,10 @@ impl OffsetMap {
     /// The place with this hash, or the empty one where it belongs; there is always one, if there are any.
     fn place_of(&self, hash: [u64; 2]) -> Option<usize> {
         let count = self.places.len();
-        let mut at = (hash[0] as usize).checked_rem(count)?;
+        if count == 0 {
+            return None;
+        }
+        let mut at = place_among(count, hash);
         while self.places[at][2] != 0 && self.places[at][..2] != hash {
             at = if at + 1 == count { 0 } else { at + 1 };
         }
@@ -114,6 +135,11 @@ impl OffsetMap {
             }
         }
     }
+}
+
+/// Where a hash belongs among `count` places: as far from the first as the hash is from zero.
+fn place_among(count: usize, hash: [u64; 2]) -> usize {
+    ((u128::from(hash[0]) * count as u128) >> 64) as usize
 }
 
 impl KeyHash {
@@ -154,6 +180,7 @@ mod tests {
             for offset in 0..6000 {
                 let key = random.below(4000);
                 let hash = hash_of(&map, key);
+                map.expect([hash].into_iter());
                 match map.put(hash, Offset(offset)) {
                     Put::Done => drop(model.insert(key, Offset(offset))),
                     Put::Full => {

@@ -11,7 +11,7 @@ use ottla_base::{Moment, Offset, Timestamp};
 use ottla_record::{DecompressionLimits, RecordStream, RecordsError, StoredBatch};
 
 use super::filter::{LastOfProducer, Rules, control_of};
-use super::offset_map::{OffsetMap, Put};
+use super::offset_map::{KEYS_AT_ONCE, OffsetMap, Put};
 use super::rewrite::{Rewrite, Written};
 use super::transactions::PassingTransactions;
 use super::{Claim, CleanError, CleanLimits, CleanStats};
@@ -315,16 +315,7 @@ fn map_batch(
     stats: &mut CleanStats,
     bytes: &[u8],
 ) -> Result<Put, RecordsError> {
-    let mut put = |map: &mut OffsetMap, hash, offset: Offset| {
-        if offset < first_dirty {
-            return Put::Done;
-        }
-        let put = map.put(hash, offset);
-        if put == Put::Done {
-            *latest = offset;
-        }
-        put
-    };
+    let mut keys = Keys::new(first_dirty);
     let batch = match StoredBatch::new(bytes)? {
         StoredBatch::V2(batch) => batch,
         StoredBatch::Legacy(batch) => {
@@ -333,11 +324,11 @@ fn map_batch(
                 let Some(key) = &record.key else { continue };
                 let mut hash = map.hash();
                 hash.write(key);
-                if put(map, hash.finish(), record.offset) == Put::Full {
+                if keys.put(map, latest, hash.finish(), record.offset) == Put::Full {
                     return Ok(Put::Full);
                 }
             }
-            return Ok(Put::Done);
+            return Ok(keys.put_all(map, latest));
         }
     };
     stats.map_records_read += u64::try_from(batch.count()).unwrap_or(0);
@@ -351,11 +342,45 @@ fn map_batch(
     let mut stream = RecordStream::new(&batch, DecompressionLimits::default())?;
     loop {
         let mut hash = map.hash();
-        let Some(record) = stream.next_keyed(|piece| hash.write(piece))? else { return Ok(Put::Done) };
+        let Some(record) = stream.next_keyed(|piece| hash.write(piece))? else {
+            return Ok(keys.put_all(map, latest));
+        };
         let is_within = (batch.base_offset()..=batch.last_offset()).contains(&record.offset);
-        if record.has_key && is_within && put(map, hash.finish(), record.offset) == Put::Full {
+        if record.has_key && is_within && keys.put(map, latest, hash.finish(), record.offset) == Put::Full {
             return Ok(Put::Full);
         }
+    }
+}
+
+/// Keys on their way into the map, some at a time.
+struct Keys {
+    first_dirty: Offset,
+    held: Vec<([u64; 2], Offset)>,
+}
+
+impl Keys {
+    fn new(first_dirty: Offset) -> Keys {
+        Keys { first_dirty, held: Vec::with_capacity(KEYS_AT_ONCE) }
+    }
+
+    /// Adds a key, and puts all of them into the map when there are enough.
+    fn put(&mut self, map: &mut OffsetMap, latest: &mut Offset, hash: [u64; 2], offset: Offset) -> Put {
+        if offset >= self.first_dirty {
+            self.held.push((hash, offset));
+        }
+        if self.held.len() < KEYS_AT_ONCE { Put::Done } else { self.put_all(map, latest) }
+    }
+
+    /// Puts those that are left into the map, as far as it has room. `latest` is the last offset that it knows of.
+    fn put_all(&mut self, map: &mut OffsetMap, latest: &mut Offset) -> Put {
+        map.expect(self.held.iter().map(|it| it.0));
+        for (hash, offset) in self.held.drain(..) {
+            if map.put(hash, offset) == Put::Full {
+                return Put::Full;
+            }
+            *latest = offset;
+        }
+        Put::Done
     }
 }
 
