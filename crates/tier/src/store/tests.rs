@@ -58,16 +58,23 @@ async fn a_directory_is_laid_out_as_kafkas() {
 
 #[tokio::test]
 async fn a_large_log_is_put_in_parts() {
+    put_in_parts(Store::memory(&Host::simulated(1)), PART_BYTES).await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::directory(&Host::real(), folder.path().to_owned()).unwrap();
+    put_in_parts(store, DIRECTORY_PART_BYTES).await;
+    assert!(!names(folder.path()).iter().any(|it| it.contains('#')), "nothing is left of the parts");
+}
+
+async fn put_in_parts(store: Store, part_bytes: u32) {
     let host = Host::simulated(1);
-    let store = Store::memory(&host);
     let (mut metadata, mut data, _) = segment_of(&host, 5, 0, 3);
-    let bytes: Vec<u8> = (0..PART_BYTES * 2 + 1_000).map(|it| (it % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..part_bytes * 2 + 1_000).map(|it| (it % 251) as u8).collect();
     let file = host.disk().open("/large", ottla_host::disk::Open::Create).unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     metadata.size = bytes.len() as u32;
     (data.log, data.log_bytes) = (Arc::new(file), metadata.size);
     store.put(&metadata, &data).await.unwrap();
-    let begin = PART_BYTES - 10;
+    let begin = part_bytes - 10;
     assert_eq!(store.log(&metadata, begin..begin + 20).await.unwrap(), bytes[begin as usize..][..20]);
     assert_eq!(store.log(&metadata, 0..metadata.size).await.unwrap(), bytes);
 }
