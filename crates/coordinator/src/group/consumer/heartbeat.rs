@@ -127,6 +127,10 @@ pub(super) fn not_a_consumer_group(id: &Str) -> Refusal {
 fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Result<Response, Refusal> {
     let open = open(deciding, message)?;
     let mut turn = Turn::with(deciding, open);
+    if let Some(id) = turn.sign_of_life(client, message) {
+        turn.expect_report(&id);
+        return Ok(turn.reported(&id, message.member_epoch, None));
+    }
     turn.check_room(&message.member_id, message.instance_id.as_ref())?;
     let member_id = match message.member_id.is_empty() {
         true => Str::from(turn.deciding.entropy.uuid().to_string()),
@@ -169,13 +173,8 @@ fn report(deciding: &mut Deciding<'_>, client: &Client, message: &Message) -> Re
         && (message.subscribed_topic_names.is_some() || message.subscribed_topic_regex.is_some())
         && message.topic_partitions.is_some();
     let tell = message.member_epoch == JOIN_EPOCH || is_full || member.assigned != updated.assigned;
-    let response = Response {
-        member_id: Some(updated.id.clone()),
-        member_epoch: updated.epoch,
-        heartbeat_interval_ms: turn.settings.consumer_heartbeat_interval_ms,
-        assignment: tell.then(|| assignment(&updated.assigned)),
-        ..Response::default()
-    };
+    let assignment = tell.then(|| assignment(&updated.assigned));
+    let response = turn.reported(&updated.id, updated.epoch, assignment);
     turn.finish();
     Ok(response)
 }
@@ -234,6 +233,44 @@ fn assignment(assigned: &Owned) -> Assignment {
 }
 
 impl Turn<'_, '_> {
+    /// The id of a member that has all that it is to own and says nothing but that it is there, where there is nothing to
+    /// look at. Nearly every heartbeat is so; such a one would go the long way without a change.
+    fn sign_of_life(&self, client: &Client, message: &Message) -> Option<Str> {
+        let says_nothing = message.instance_id.is_none()
+            && message.rack_id.is_none()
+            && message.rebalance_timeout_ms == -1
+            && message.subscribed_topic_names.is_none()
+            && message.subscribed_topic_regex.is_none()
+            && message.server_assignor.is_none()
+            && message.topic_partitions.is_none();
+        let target = self.group.target();
+        let has_nothing_to_look_at = self.group.epoch() <= target.epoch
+            && self.group.regexes().is_empty()
+            && !self.is_to_look_at_topics();
+        if !(says_nothing && has_nothing_to_look_at) {
+            return None;
+        }
+        let is_as_before = |member: &&Member| {
+            member.epoch == message.member_epoch
+                && member.is_reconciled_to(target.epoch)
+                && !member.is_classic()
+                && member.client_id == client.id
+                && member.client_host == client.host
+        };
+        self.group.member(&message.member_id).filter(is_as_before).map(|member| member.id.clone())
+    }
+
+    /// The answer to a member in an epoch.
+    fn reported(&self, id: &Str, epoch: i32, assignment: Option<Assignment>) -> Response {
+        Response {
+            member_id: Some(id.clone()),
+            member_epoch: epoch,
+            heartbeat_interval_ms: self.settings.consumer_heartbeat_interval_ms,
+            assignment,
+            ..Response::default()
+        }
+    }
+
     fn dynamic_member(&self, id: &Str, epoch: i32, owned: Option<&[OwnedTopic]>) -> Result<Member, Refusal> {
         let member = match self.group.member(id) {
             None if epoch == JOIN_EPOCH => Member::new(id),

@@ -366,6 +366,16 @@ fn silent_members_are_given_up_by_every_seat() {
 }
 
 #[test]
+fn a_report_from_elsewhere_is_more_than_a_sign_of_life() {
+    let (mut fixture, _) = two_members();
+    assert_eq!(beat("a", 3).told(&mut fixture), (3, None));
+    assert_eq!(kinds(&mut fixture), [""; 0]);
+    let request = ConsumerGroupHeartbeat { client: client("moved", 1), message: beat("a", 3).message };
+    fixture.ask(Request::ConsumerGroupHeartbeat(request));
+    assert_eq!(kinds(&mut fixture), ["member a"]);
+}
+
+#[test]
 fn members_that_do_not_give_up_in_time_are_given_up() {
     let mut fixture = Fixture::new();
     let topic = fixture.topic("t", 2);
