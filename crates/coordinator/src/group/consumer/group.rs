@@ -232,14 +232,20 @@ impl ConsumerGroup {
 
     /// Changes a member, who is new if it is not known.
     pub(super) fn change_member(&mut self, id: &Str, change: impl FnOnce(&mut Member)) {
-        let old = self.members.remove(id);
-        let mut new = old.clone().unwrap_or_else(|| Member::new(id));
-        change(&mut new);
-        if let Some(old) = &old {
-            self.derived.remove(old);
+        let mut member = match self.members.remove(id) {
+            Some(old) => {
+                self.derived.remove(&old);
+                old
+            }
+            None => Member::new(id),
+        };
+        change(&mut member);
+        // Mostly all members want the same: then it is there once, and seen to be the same at a glance.
+        if let Some(like) = self.members.values().next().filter(|like| like.topics == member.topics) {
+            member.topics = like.topics.clone();
         }
-        self.derived.add(&new);
-        self.members.insert(new.id.clone(), new);
+        self.derived.add(&member);
+        self.members.insert(member.id.clone(), member);
     }
 
     pub(super) fn remove_member(&mut self, id: &str) {

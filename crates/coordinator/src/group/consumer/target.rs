@@ -2,6 +2,7 @@
 //! (`maybeUpdateTargetAssignment`, `TargetAssignmentBuilder`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use ottla_base::{Str, Uuid};
@@ -47,18 +48,17 @@ impl Turn<'_, '_> {
         let kind = kind.unwrap_or_else(|| self.kind());
         let assignor = self.preferred_assignor_with(member, updated);
         let members = Members::new(&self.group, updated);
-        let before = members.before();
-        let spec =
-            GroupSpec { partition_counts: BTreeMap::new(), kind, members: members.specs(&before, &image) };
-        let spec = GroupSpec { partition_counts: partition_counts(&spec.members, &image), ..spec };
+        let (before, nothing) = (members.before(), Arc::default());
+        let specs = members.specs(&before, &nothing, &image);
+        let spec = GroupSpec { partition_counts: partition_counts(&specs, &image), kind, members: specs };
         let assigned = assignor.assign(&spec);
 
         let mut mine = Arc::default();
         for ((member, before), after) in spec.members.iter().zip(&before).zip(assigned) {
-            if before.as_ref() != Some(&after) {
-                self.records.target_of(&member.id, &after);
+            if *before != Some(&after) {
+                self.records.target_of(member.id, &after);
             }
-            if member.id == updated.id {
+            if *member.id == updated.id {
                 mine = after;
             }
         }
@@ -108,26 +108,37 @@ impl<'a> Members<'a> {
     }
 
     /// The members, in the order of ids.
-    fn iter(&self) -> impl Iterator<Item = &Member> {
-        let id = &self.updated.id;
-        let stays = move |member: &&Member| Some(&member.id) != self.replaced && member.id != *id;
-        let known = || self.group.members().values().filter(stays);
-        let before = known().filter(move |member| member.id < *id);
-        let after = known().filter(move |member| member.id > *id);
-        before.chain([self.updated]).chain(after)
+    fn iter(&self) -> impl Iterator<Item = &'a Member> {
+        let (id, replaced) = (self.updated.id.as_str(), self.replaced);
+        let known = |range: (Bound<&str>, Bound<&str>)| self.group.members().range::<str, _>(range);
+        let before = known((Bound::Unbounded, Bound::Excluded(id)));
+        let after = known((Bound::Excluded(id), Bound::Unbounded));
+        let stays = move |member: &&Member| replaced.is_none_or(|replaced| *replaced != member.id);
+        let values = |(_, member): (&'a Str, &'a Member)| member;
+        before.map(values).filter(stays).chain([self.updated]).chain(after.map(values).filter(stays))
     }
 
     /// What each was to own before, if that was decided.
-    fn before(&self) -> Vec<Option<Arc<Assigned>>> {
+    fn before(&self) -> Vec<Option<&'a Arc<Assigned>>> {
+        // Both are in the order of ids: one goes along with the other.
+        let mut targets = self.group.targets().iter().peekable();
         let target = |member: &Member| match self.replaced.filter(|_| member.id == self.updated.id) {
-            Some(replaced) => self.group.targets().get(replaced).cloned(),
-            None => self.group.targets().get(&member.id).cloned(),
+            Some(replaced) => self.group.targets().get(replaced),
+            None => {
+                while targets.next_if(|(id, _)| **id < member.id).is_some() {}
+                targets.next_if(|(id, _)| **id == member.id).map(|(_, target)| target)
+            }
         };
         self.iter().map(target).collect()
     }
 
-    fn specs(&self, before: &[Option<Arc<Assigned>>], image: &Image) -> Vec<MemberSpec> {
-        let mut specs: Vec<MemberSpec> = Vec::with_capacity(before.len());
+    fn specs(
+        &self,
+        before: &[Option<&'a Arc<Assigned>>],
+        nothing: &'a Arc<Assigned>,
+        image: &Image,
+    ) -> Vec<MemberSpec<'a>> {
+        let mut specs: Vec<MemberSpec<'a>> = Vec::with_capacity(before.len());
         let mut last: Option<(&Member, Arc<BTreeSet<Uuid>>)> = None;
         for (member, before) in self.iter().zip(before) {
             // Mostly all members want the same: what the last one wants need not be looked up again.
@@ -139,17 +150,17 @@ impl<'a> Members<'a> {
             };
             last = Some((member, topics.clone()));
             specs.push(MemberSpec {
-                id: member.id.clone(),
-                instance_id: member.instance_id.clone(),
+                id: &member.id,
+                instance_id: member.instance_id.as_ref(),
                 topics,
-                assigned: before.clone().unwrap_or_default(),
+                assigned: before.unwrap_or(nothing),
             });
         }
         specs
     }
 }
 
-fn partition_counts(members: &[MemberSpec], image: &Image) -> BTreeMap<Uuid, i32> {
+fn partition_counts(members: &[MemberSpec<'_>], image: &Image) -> BTreeMap<Uuid, i32> {
     let mut counts = BTreeMap::new();
     let mut last: Option<&Arc<BTreeSet<Uuid>>> = None;
     for member in members {

@@ -17,26 +17,26 @@ use super::subscriptions::SubscriptionKind;
 
 /// What an assignor sees of a group.
 #[derive(Debug, Clone)]
-pub(in crate::group) struct GroupSpec {
+pub(in crate::group) struct GroupSpec<'a> {
     /// The members, in the order of their ids.
-    pub(in crate::group) members: Vec<MemberSpec>,
+    pub(in crate::group) members: Vec<MemberSpec<'a>>,
     /// Whether all members want the same.
     pub(in crate::group) kind: SubscriptionKind,
     /// How many partitions the topics have that anybody wants.
     pub(in crate::group) partition_counts: BTreeMap<Uuid, i32>,
 }
 
-/// What an assignor sees of a member.
+/// What an assignor sees of a member. Nothing of it is copied: each member that joins has all of them looked at.
 #[derive(Debug, Clone)]
-pub(in crate::group) struct MemberSpec {
+pub(in crate::group) struct MemberSpec<'a> {
     /// Its id.
-    pub(in crate::group) id: Str,
+    pub(in crate::group) id: &'a Str,
     /// Its instance id, if it is static.
-    pub(in crate::group) instance_id: Option<Str>,
+    pub(in crate::group) instance_id: Option<&'a Str>,
     /// The topics it wants; they exist.
     pub(in crate::group) topics: Arc<BTreeSet<Uuid>>,
     /// What it was to own before.
-    pub(in crate::group) assigned: Arc<Assigned>,
+    pub(in crate::group) assigned: &'a Arc<Assigned>,
 }
 
 /// A server-side assignor of consumer groups.
@@ -67,7 +67,7 @@ impl Assignor {
     }
 
     /// What each member is to own, in the order of members.
-    pub(in crate::group) fn assign(self, group: &GroupSpec) -> Vec<Arc<Assigned>> {
+    pub(in crate::group) fn assign(self, group: &GroupSpec<'_>) -> Vec<Arc<Assigned>> {
         match (self, group.kind) {
             (_, _) if group.members.is_empty() => Vec::new(),
             (Assignor::Range, _) => range::assign(group),
@@ -77,7 +77,7 @@ impl Assignor {
     }
 }
 
-impl GroupSpec {
+impl GroupSpec<'_> {
     fn partition_count(&self, topic: Uuid) -> i32 {
         self.partition_counts.get(&topic).copied().unwrap_or(0)
     }

@@ -18,7 +18,7 @@ struct Cut {
     next: i32,
 }
 
-pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
+pub(super) fn assign(group: &GroupSpec<'_>) -> Vec<Arc<Assigned>> {
     let mut cuts: BTreeMap<Uuid, Cut> = BTreeMap::new();
     for topic in group.members.iter().flat_map(|member| member.topics.iter()) {
         let partitions = group.partition_count(*topic);
@@ -51,7 +51,7 @@ pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
 }
 
 /// Static members first, by their instance ids, then the others by their ids: as Java compares text.
-fn compare(one: &MemberSpec, other: &MemberSpec) -> Ordering {
+fn compare(one: &MemberSpec<'_>, other: &MemberSpec<'_>) -> Ordering {
     match (&one.instance_id, &other.instance_id) {
         (Some(one), Some(other)) => one.encode_utf16().cmp(other.encode_utf16()),
         (Some(_), None) => Ordering::Less,

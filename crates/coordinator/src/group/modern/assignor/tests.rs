@@ -18,6 +18,11 @@ fn list(text: &str, by: char) -> impl Iterator<Item = &str> {
     text.trim_matches(['[', ']']).split(by).filter(|it| !it.is_empty())
 }
 
+/// Something to refer to as long as the tests run.
+fn kept<T>(it: T) -> &'static T {
+    Box::leak(Box::new(it))
+}
+
 fn assigned(text: &str) -> Arc<Assigned> {
     let topic = |text: &str| {
         let (topic, partitions) = text.split_once(':').expect("a topic and its partitions");
@@ -29,7 +34,7 @@ fn assigned(text: &str) -> Arc<Assigned> {
 struct Case {
     line: usize,
     assignor: Assignor,
-    group: GroupSpec,
+    group: GroupSpec<'static>,
     expected: Vec<Arc<Assigned>>,
 }
 
@@ -45,10 +50,10 @@ fn cases() -> Vec<Case> {
             ["m", member, instance, topics, before, after] => {
                 let case = cases.last_mut().expect("a case");
                 case.group.members.push(MemberSpec {
-                    id: Str::from(member),
-                    instance_id: (instance != "-").then(|| Str::from(instance)),
+                    id: kept(Str::from(member)),
+                    instance_id: (instance != "-").then(|| kept(Str::from(instance))),
                     topics: Arc::new(list(topics, ',').map(id).collect::<BTreeSet<Uuid>>()),
-                    assigned: assigned(before),
+                    assigned: kept(assigned(before)),
                 });
                 case.expected.push(assigned(after));
             }
@@ -84,10 +89,10 @@ fn nobody_gets_nothing_and_no_topics_give_nothing() {
         partition_counts: BTreeMap::new(),
     };
     let member = MemberSpec {
-        id: Str::from("m"),
+        id: kept(Str::from("m")),
         instance_id: None,
         topics: Arc::default(),
-        assigned: assigned("[7:1]"),
+        assigned: kept(assigned("[7:1]")),
     };
     for assignor in [Assignor::Uniform, Assignor::Range] {
         assert_eq!(assignor.assign(&group), []);

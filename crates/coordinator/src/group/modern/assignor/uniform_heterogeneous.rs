@@ -29,7 +29,7 @@ struct Builder {
     assigned: Vec<Arc<Assigned>>,
 }
 
-pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
+pub(super) fn assign(group: &GroupSpec<'_>) -> Vec<Arc<Assigned>> {
     let mut builder = Builder::new(group);
     if builder.topics.is_empty() {
         return vec![Arc::default(); group.members.len()];
@@ -52,7 +52,7 @@ fn compare(one: &Topic, other: &Topic) -> Ordering {
 }
 
 impl Builder {
-    fn new(group: &GroupSpec) -> Builder {
+    fn new(group: &GroupSpec<'_>) -> Builder {
         let mut subscribers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
         for (place, member) in group.members.iter().enumerate() {
             for topic in member.topics.iter() {
@@ -70,7 +70,7 @@ impl Builder {
     }
 
     /// Lets members keep what they were to own of topics that they want.
-    fn keep(&mut self, group: &GroupSpec) {
+    fn keep(&mut self, group: &GroupSpec<'_>) {
         let places: BTreeMap<Uuid, usize> =
             self.topics.iter().enumerate().map(|(at, topic)| (topic.id, at)).collect();
         for (place, member) in group.members.iter().enumerate() {

@@ -8,7 +8,7 @@ use ottla_base::Uuid;
 
 use super::{Assigned, GroupSpec};
 
-pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
+pub(super) fn assign(group: &GroupSpec<'_>) -> Vec<Arc<Assigned>> {
     let topics = &group.members[0].topics;
     if topics.is_empty() {
         return vec![Arc::default(); group.members.len()];
@@ -23,7 +23,7 @@ pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
     for (place, member) in group.members.iter().enumerate() {
         let mut quota = quota + usize::from(longer > 0);
         let mut has_longer = longer > 0;
-        assigned.push(keep(&member.assigned, topics, &mut quota, &mut free));
+        assigned.push(keep(member.assigned, topics, &mut quota, &mut free));
         if quota > 0 && has_longer && members - place > longer {
             quota -= 1;
             has_longer = false;
@@ -46,21 +46,24 @@ pub(super) fn assign(group: &GroupSpec) -> Vec<Arc<Assigned>> {
 }
 
 /// The partitions that nobody was to own, and how many there are of all topics.
-fn free_partitions(group: &GroupSpec) -> (Vec<(Uuid, i32)>, usize) {
-    let mut owned: BTreeMap<Uuid, BTreeSet<i32>> = BTreeMap::new();
+fn free_partitions(group: &GroupSpec<'_>) -> (Vec<(Uuid, i32)>, usize) {
+    // By topic, whether somebody was to own a partition. What is beyond the topic's end is nobody's.
+    let is_owned = |topic: &Uuid| vec![false; usize::try_from(group.partition_count(*topic)).unwrap_or(0)];
+    let mut owned: BTreeMap<Uuid, Vec<bool>> =
+        group.members[0].topics.iter().map(|topic| (*topic, is_owned(topic))).collect();
     for (topic, partitions) in group.members.iter().flat_map(|member| member.assigned.iter()) {
-        owned.entry(*topic).or_default().extend(partitions);
+        let Some(owned) = owned.get_mut(topic) else { continue };
+        for partition in partitions {
+            if let Some(it) = usize::try_from(*partition).ok().and_then(|it| owned.get_mut(it)) {
+                *it = true;
+            }
+        }
     }
     let (mut free, mut total) = (Vec::new(), 0);
-    for topic in group.members[0].topics.iter() {
-        let count = group.partition_count(*topic);
-        let owned = owned.get(topic);
-        free.extend(
-            (0..count)
-                .filter(|partition| owned.is_none_or(|owned| !owned.contains(partition)))
-                .map(|partition| (*topic, partition)),
-        );
-        total += usize::try_from(count).unwrap_or(0);
+    for (topic, owned) in &owned {
+        let partitions = (0..).zip(owned).filter(|(_, is_owned)| !**is_owned);
+        free.extend(partitions.map(|(partition, _)| (*topic, partition)));
+        total += owned.len();
     }
     (free, total)
 }
