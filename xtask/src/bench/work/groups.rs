@@ -71,12 +71,14 @@ pub fn members(server: Server, run: Duration) -> Outcome<Vec<Figure>> {
     for protocol in [Protocol::Classic, Protocol::Consumer] {
         for (size, rounds) in SIZES {
             let label = format!("{} group of {size}", protocol.name());
-            let (mut times, mut costs) = (Vec::new(), Vec::new());
+            let (mut times, mut costs, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..rounds {
                 let name = format!("{}-{size}-{round}", protocol.name());
                 let usage = Usage::start(server)?;
                 let group = Group::join(server, protocol, &name, &topic(size), size)?;
-                times.push(group.stable()?.as_secs_f64() * 1e3);
+                let stable = group.stable()?;
+                times.push(stable.after.as_secs_f64() * 1e3);
+                epochs.push(f64::from(stable.epoch));
                 costs.push(usage.cpu_seconds()? * 1e3);
                 if size == 1000 {
                     figures.extend(heartbeats(server, &group, protocol, run)?);
@@ -86,6 +88,7 @@ pub fn members(server: Server, run: Duration) -> Outcome<Vec<Figure>> {
             figures.push(figure(format!("{label}, first join to stable, ms"), median(&times)));
             if size == 1000 {
                 figures.push(figure(format!("{label}, broker CPU-ms until stable"), median(&costs)));
+                figures.push(figure(format!("{label}, epochs until stable"), median(&epochs)));
             }
         }
     }

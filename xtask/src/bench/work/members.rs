@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,14 @@ pub fn is_passing(code: i16) -> bool {
 pub struct Group {
     board: Arc<Board>,
     threads: Vec<JoinHandle<()>>,
-    begin: Instant,
+}
+
+/// How a group came to agree.
+pub struct Stable {
+    /// How long that took since its members joined.
+    pub after: Duration,
+    /// The generation or epoch in which they agree: how many the server went through.
+    pub epoch: i32,
 }
 
 impl Group {
@@ -96,7 +103,10 @@ impl Group {
             };
             let barrier = barrier.clone();
             let run = move || {
-                barrier.wait();
+                if barrier.wait().is_leader() {
+                    // Whoever is last lets all go. Others are only woken now.
+                    member.board.begun.get_or_init(Instant::now);
+                }
                 let outcome = match protocol {
                     Protocol::Classic => member.classic(),
                     Protocol::Consumer => member.consumer(),
@@ -107,13 +117,17 @@ impl Group {
             };
             threads.push(std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run)?);
         }
-        barrier.wait();
-        Ok(Group { board, threads, begin: Instant::now() })
+        if barrier.wait().is_leader() {
+            board.begun.get_or_init(Instant::now);
+        }
+        Ok(Group { board, threads })
     }
 
-    /// Waits until all members agree on who reads what; returns how long that took since they joined.
-    pub fn stable(&self) -> Outcome<Duration> {
-        self.board.stable().map(|it| it.saturating_duration_since(self.begin))
+    /// Waits until all members agree on who reads what.
+    pub fn stable(&self) -> Outcome<Stable> {
+        let (moment, epoch) = self.board.stable()?;
+        let begun = self.board.begun.get().ok_or("a group that has not begun is stable")?;
+        Ok(Stable { after: moment.saturating_duration_since(*begun), epoch })
     }
 
     /// How many signs of life were answered until now.
@@ -144,8 +158,11 @@ struct Board {
     interval_us: AtomicU64,
     stop: AtomicBool,
     beats: AtomicU64,
+    /// When all were let go.
+    begun: OnceLock<Instant>,
     state: Mutex<State>,
-    changed: Condvar,
+    /// They agree, or one has failed: nothing else wakes whoever waits, who would take the cores from the server.
+    settled: Condvar,
 }
 
 struct State {
@@ -153,7 +170,8 @@ struct State {
     members: Vec<(Option<i32>, usize)>,
     in_epoch: BTreeMap<i32, usize>,
     owned: usize,
-    stable_since: Option<Instant>,
+    /// Since when they agree, and in which epoch.
+    stable_since: Option<(Instant, i32)>,
     failed: Option<String>,
 }
 
@@ -163,6 +181,7 @@ impl Board {
             interval_us: AtomicU64::new(interval.as_micros() as u64),
             stop: AtomicBool::new(false),
             beats: AtomicU64::new(0),
+            begun: OnceLock::new(),
             state: Mutex::new(State {
                 members: vec![(None, 0); size],
                 in_epoch: BTreeMap::new(),
@@ -170,7 +189,7 @@ impl Board {
                 stable_since: None,
                 failed: None,
             }),
-            changed: Condvar::new(),
+            settled: Condvar::new(),
         }
     }
 
@@ -189,34 +208,36 @@ impl Board {
         }
         state.owned = state.owned + owned - before.1;
         let size = state.members.len();
-        let agree = epoch.is_some_and(|it| {
-            let members = state.in_epoch.entry(it).or_default();
+        let agreed = epoch.filter(|it| {
+            let members = state.in_epoch.entry(*it).or_default();
             *members += 1;
             *members == size
         });
-        state.stable_since = (agree && state.owned == size).then(Instant::now);
-        self.changed.notify_all();
+        state.stable_since = agreed.filter(|_| state.owned == size).map(|it| (Instant::now(), it));
+        if state.stable_since.is_some() {
+            self.settled.notify_all();
+        }
     }
 
     fn fail(&self, error: &str) {
         self.state().failed.get_or_insert_with(|| error.to_owned());
-        self.changed.notify_all();
+        self.settled.notify_all();
     }
 
-    fn stable(&self) -> Outcome<Instant> {
+    fn stable(&self) -> Outcome<(Instant, i32)> {
         let end = Instant::now() + STABLE_LIMIT;
         let mut state = self.state();
         loop {
             if let Some(error) = &state.failed {
                 return Err(error.clone().into());
             }
-            if let Some(moment) = state.stable_since {
-                return Ok(moment);
+            if let Some(stable) = state.stable_since {
+                return Ok(stable);
             }
             let Some(left) = end.checked_duration_since(Instant::now()) else {
                 return Err(format!("a group of {} is not stable", state.members.len()).into());
             };
-            state = self.changed.wait_timeout(state, left).map_err(|_| "a member panicked")?.0;
+            state = self.settled.wait_timeout(state, left).map_err(|_| "a member panicked")?.0;
         }
     }
 }
