@@ -20,6 +20,13 @@ use crate::service::ConnectionService;
 
 const KEY: &str = "listeners";
 
+/// The default of `socket.send.buffer.bytes` and `socket.receive.buffer.bytes`, which Kafka's own `server.properties`
+/// spells out.
+const KAFKA_BUFFER_BYTES: i32 = 102_400;
+/// What is asked of the system in its place: a megabyte's request is read in a few calls instead of ten, and a reader
+/// finds enough to go on while this thread is woken (docs/decisions/connections.md).
+const BUFFER_BYTES: u32 = 512 << 10;
+
 /// Sockets that listen and are not served yet.
 pub(super) struct Bound {
     sockets: Vec<Socket>,
@@ -34,10 +41,9 @@ struct Socket {
 /// Takes every address, so that a port that is in use is known before the cluster is told about it.
 pub(super) async fn bind(broker: &Broker, settings: &BrokerSettings) -> Result<Bound, StartError> {
     let network = &settings.server.network;
-    let bytes = |number: i32| u32::try_from(number).ok();
     let options = SocketOptions {
-        send_buffer_bytes: bytes(network.socket_send_buffer_bytes),
-        receive_buffer_bytes: bytes(network.socket_receive_buffer_bytes),
+        send_buffer_bytes: buffer_bytes(network.socket_send_buffer_bytes),
+        receive_buffer_bytes: buffer_bytes(network.socket_receive_buffer_bytes),
     };
     let backlog = u32::try_from(network.socket_listen_backlog_size).unwrap_or(50);
     let mut sockets = Vec::new();
@@ -49,6 +55,14 @@ pub(super) async fn bind(broker: &Broker, settings: &BrokerSettings) -> Result<B
         sockets.push(Socket { endpoint: endpoint.clone(), serves, listeners });
     }
     Ok(Bound { sockets })
+}
+
+/// What a socket's buffer is set to; `None` leaves it to the system.
+fn buffer_bytes(setting: i32) -> Option<u32> {
+    match setting {
+        KAFKA_BUFFER_BYTES => Some(BUFFER_BYTES),
+        other => u32::try_from(other).ok(),
+    }
 }
 
 /// Listens on `host:port`.

@@ -76,13 +76,13 @@ settings! {
         /// How many connections the system queues until they are accepted.
         socket_listen_backlog_size: i32 = "socket.listen.backlog.size", "50", at_least(1), MEDIUM, read_only,
             honoured();
-        /// The receive buffer of connections; -1 leaves it to the system.
+        /// The receive buffer of connections; -1 leaves it to the system, and 102400 stands for 512 KiB.
         socket_receive_buffer_bytes: i32 = "socket.receive.buffer.bytes", "102400", any(), HIGH, read_only,
             honoured();
         /// The largest request that is taken.
         socket_request_max_bytes: i32 = "socket.request.max.bytes", "104857600", at_least(1), HIGH, read_only,
             honoured();
-        /// The send buffer of connections; -1 leaves it to the system.
+        /// The send buffer of connections; -1 leaves it to the system, and 102400 stands for 512 KiB.
         socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes", "102400", any(), HIGH, read_only,
             honoured();
     }
