@@ -41,18 +41,9 @@ impl Connection {
 
     /// Sends one request; its answer must be read in turn.
     pub fn send(&mut self, request: &Request) -> Outcome {
-        let frame = &mut self.frame;
-        frame.clear();
-        frame.extend_from_slice(&[0; 4]);
-        frame.extend_from_slice(&request.key.to_be_bytes());
-        frame.extend_from_slice(&request.version.to_be_bytes());
-        frame.extend_from_slice(&self.correlation_id.to_be_bytes());
-        put_string(frame, "xtask");
-        frame.extend_from_slice(&request.body);
-        let len = i32::try_from(frame.len() - 4)?;
-        frame[..4].copy_from_slice(&len.to_be_bytes());
+        request.write(self.correlation_id, &mut self.frame)?;
         self.correlation_id += 1;
-        self.stream.write_all(frame)?;
+        self.stream.write_all(&self.frame)?;
         Ok(())
     }
 
@@ -60,10 +51,7 @@ impl Connection {
     pub fn receive<'buffer>(&mut self, buffer: &'buffer mut Vec<u8>) -> Outcome<Answer<'buffer>> {
         let mut len = [0; 4];
         self.stream.read_exact(&mut len)?;
-        let len = usize::try_from(i32::from_be_bytes(len))?;
-        if !(4..=MAX_ANSWER).contains(&len) {
-            return Err(format!("an answer of {len} bytes").into());
-        }
+        let len = answer_len(len)?;
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
@@ -80,6 +68,51 @@ impl Connection {
         self.send(request)?;
         self.receive(buffer)
     }
+}
+
+/// A connection of one of many tasks on one thread: a thousand members take little of the processor from the server.
+pub struct SharedConnection {
+    stream: tokio::net::TcpStream,
+    correlation_id: i32,
+    /// The frame last sent, then the one last received.
+    frame: Vec<u8>,
+}
+
+impl SharedConnection {
+    /// The same connection, served by the runtime in which this is called.
+    pub fn of(connection: Connection) -> Outcome<SharedConnection> {
+        let Connection { stream, correlation_id, frame } = connection;
+        stream.set_nonblocking(true)?;
+        Ok(SharedConnection { stream: tokio::net::TcpStream::from_std(stream)?, correlation_id, frame })
+    }
+
+    /// Sends one request and reads its answer.
+    pub async fn ask(&mut self, request: &Request) -> Outcome<Answer<'_>> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let SharedConnection { stream, correlation_id, frame } = self;
+        request.write(*correlation_id, frame)?;
+        *correlation_id += 1;
+        stream.write_all(frame).await?;
+        frame.clear();
+        loop {
+            if let Some(prefix) = frame.first_chunk::<4>() {
+                let len = answer_len(*prefix)?;
+                if frame.len() >= 4 + len {
+                    return Ok(Answer { bytes: &frame[8..4 + len] });
+                }
+                frame.reserve(4 + len - frame.len());
+            }
+            if stream.read_buf(frame).await? == 0 {
+                return Err("the server closed the connection".into());
+            }
+        }
+    }
+}
+
+/// How long an answer is that announces itself so.
+fn answer_len(prefix: [u8; 4]) -> Outcome<usize> {
+    let len = usize::try_from(i32::from_be_bytes(prefix))?;
+    if (4..=MAX_ANSWER).contains(&len) { Ok(len) } else { Err(format!("an answer of {len} bytes").into()) }
 }
 
 /// A request without its header.
@@ -99,6 +132,20 @@ pub struct Position {
 }
 
 impl Request {
+    /// The whole frame, in the place of what was there.
+    fn write(&self, correlation_id: i32, frame: &mut Vec<u8>) -> Outcome {
+        frame.clear();
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(&self.key.to_be_bytes());
+        frame.extend_from_slice(&self.version.to_be_bytes());
+        frame.extend_from_slice(&correlation_id.to_be_bytes());
+        put_string(frame, "xtask");
+        frame.extend_from_slice(&self.body);
+        let len = i32::try_from(frame.len() - 4)?;
+        frame[..4].copy_from_slice(&len.to_be_bytes());
+        Ok(())
+    }
+
     /// A request of any kind.
     pub fn new(key: i16, version: i16, body: Vec<u8>) -> Request {
         Request { key, version, body }

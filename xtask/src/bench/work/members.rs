@@ -1,14 +1,15 @@
-//! Members of a group of either protocol: a thread and a connection each, and a board that knows when all agree.
+//! Members of a group of either protocol: a task and a connection each, all on one thread, and a board that knows when
+//! all agree.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Server;
 use crate::load::groups::{self, Partitions};
-use crate::load::protocol::Connection;
+use crate::load::protocol::{Connection, SharedConnection};
 use crate::workspace::Outcome;
 
 /// How members belong to a group.
@@ -48,11 +49,11 @@ impl Protocol {
     }
 }
 
-/// Small, since there are a thousand.
-const STACK_BYTES: usize = 256 << 10;
 /// After this a member looks whether it shall beat in another measure.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 const STABLE_LIMIT: Duration = Duration::from_secs(120);
+/// How long members may take to leave.
+const LEAVE_LIMIT: Duration = Duration::from_secs(60);
 
 mod code {
     pub(super) const LOADING: i16 = 14;
@@ -73,7 +74,7 @@ pub fn is_passing(code: i16) -> bool {
 /// The members of one group, running.
 pub struct Group {
     board: Arc<Board>,
-    threads: Vec<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 /// How a group came to agree.
@@ -88,39 +89,15 @@ impl Group {
     /// Connects `size` members of a group that reads all `size` partitions of a topic, and lets all join at once.
     pub fn join(server: Server, protocol: Protocol, name: &str, topic: &str, size: usize) -> Outcome<Group> {
         let board = Arc::new(Board::new(size, protocol.joining_interval(size)));
-        let barrier = Arc::new(Barrier::new(size + 1));
-        let mut threads = Vec::with_capacity(size);
-        for index in 0..size {
-            let mut member = Member {
-                connection: Connection::open(server.port)?,
-                buffer: Vec::new(),
-                board: board.clone(),
-                group: name.to_owned(),
-                topic: topic.to_owned(),
-                index,
-                next: Instant::now(),
-                interval: Duration::ZERO,
-            };
-            let barrier = barrier.clone();
-            let run = move || {
-                if barrier.wait().is_leader() {
-                    // Whoever is last lets all go. Others are only woken now.
-                    member.board.begun.get_or_init(Instant::now);
-                }
-                let outcome = match protocol {
-                    Protocol::Classic => member.classic(),
-                    Protocol::Consumer => member.consumer(),
-                };
-                if let Err(error) = outcome {
-                    member.board.fail(&format!("member {} of {}: {error}", member.index, member.group));
-                }
-            };
-            threads.push(std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run)?);
-        }
-        if barrier.wait().is_leader() {
-            board.begun.get_or_init(Instant::now);
-        }
-        Ok(Group { board, threads })
+        let connections: Vec<Connection> =
+            (0..size).map(|_| Connection::open(server.port)).collect::<Outcome<_>>()?;
+        let (group, topic, shared) = (name.to_owned(), topic.to_owned(), board.clone());
+        let run = move || {
+            if let Err(error) = run_members(&shared, protocol, &group, &topic, connections) {
+                shared.fail(&format!("members of {group}: {error}"));
+            }
+        };
+        Ok(Group { board, thread: std::thread::Builder::new().name("members".to_owned()).spawn(run)? })
     }
 
     /// Waits until all members agree on who reads what.
@@ -143,9 +120,7 @@ impl Group {
     /// Lets all members leave; fails if one of them failed before.
     pub fn leave(self) -> Outcome {
         self.board.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            thread.join().map_err(|_| "a member panicked")?;
-        }
+        self.thread.join().map_err(|_| "a member panicked")?;
         match self.board.state().failed.take() {
             Some(error) => Err(error.into()),
             None => Ok(()),
@@ -153,10 +128,56 @@ impl Group {
     }
 }
 
+/// Runs the members of a group on this thread until all have left.
+fn run_members(
+    board: &Arc<Board>,
+    protocol: Protocol,
+    group: &str,
+    topic: &str,
+    connections: Vec<Connection>,
+) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    let entered = runtime.enter();
+    let members: Vec<Member> = connections
+        .into_iter()
+        .enumerate()
+        .map(|(index, connection)| {
+            Ok(Member {
+                connection: SharedConnection::of(connection)?,
+                board: board.clone(),
+                group: group.to_owned(),
+                topic: topic.to_owned(),
+                index,
+                next: Instant::now(),
+                interval: Duration::ZERO,
+            })
+        })
+        .collect::<Outcome<_>>()?;
+    drop(entered);
+    board.begun.get_or_init(Instant::now);
+    for member in members {
+        tasks.spawn_local(member.run(protocol));
+    }
+    runtime.block_on(async {
+        // Ready once every member has left.
+        let all = tasks;
+        tokio::pin!(all);
+        while tokio::time::timeout(LONGEST_SLEEP, &mut all).await.is_err() {
+            if board.stopped_for().is_some_and(|it| it > LEAVE_LIMIT) {
+                return Err(format!("some did not leave within {LEAVE_LIMIT:?}").into());
+            }
+        }
+        Ok(())
+    })
+}
+
 /// What all members know of each other.
 struct Board {
     interval_us: AtomicU64,
     stop: AtomicBool,
+    /// When members were first seen to be asked to leave.
+    stopped: OnceLock<Instant>,
     beats: AtomicU64,
     /// When all were let go.
     begun: OnceLock<Instant>,
@@ -180,6 +201,7 @@ impl Board {
         Board {
             interval_us: AtomicU64::new(interval.as_micros() as u64),
             stop: AtomicBool::new(false),
+            stopped: OnceLock::new(),
             beats: AtomicU64::new(0),
             begun: OnceLock::new(),
             state: Mutex::new(State {
@@ -195,6 +217,12 @@ impl Board {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Since when members are asked to leave.
+    fn stopped_for(&self) -> Option<Duration> {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        stopped.then(|| self.stopped.get_or_init(Instant::now).elapsed())
     }
 
     fn report(&self, index: usize, epoch: Option<i32>, owned: usize) {
@@ -243,8 +271,7 @@ impl Board {
 }
 
 struct Member {
-    connection: Connection,
-    buffer: Vec<u8>,
+    connection: SharedConnection,
     board: Arc<Board>,
     group: String,
     topic: String,
@@ -255,12 +282,22 @@ struct Member {
 }
 
 impl Member {
+    async fn run(mut self, protocol: Protocol) {
+        let outcome = match protocol {
+            Protocol::Classic => self.classic().await,
+            Protocol::Consumer => self.consumer().await,
+        };
+        if let Err(error) = outcome {
+            self.board.fail(&format!("member {} of {}: {error}", self.index, self.group));
+        }
+    }
+
     fn stopped(&self) -> bool {
         self.board.stop.load(Ordering::Relaxed)
     }
 
     /// Sleeps until the next sign of life is due: by the intended times, so that a slow answer delays none.
-    fn pace(&mut self) {
+    async fn pace(&mut self) {
         self.next += self.interval;
         loop {
             let now = Instant::now();
@@ -272,38 +309,38 @@ impl Member {
             }
             match self.next.checked_duration_since(now) {
                 Some(left) if !left.is_zero() && !self.stopped() => {
-                    std::thread::sleep(left.min(LONGEST_SLEEP));
+                    tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
                 }
                 _ => return,
             }
         }
     }
 
-    fn classic(&mut self) -> Outcome {
+    async fn classic(&mut self) -> Outcome {
         let mut name = String::new();
         while !self.stopped() {
             self.board.report(self.index, None, 0);
-            let Some(joined) = self.enter(&mut name)? else { continue };
+            let Some(joined) = self.enter(&mut name).await? else { continue };
             let request = groups::sync(&joined, &self.group, &self.topic, self.partitions());
-            match groups::synced(self.connection.ask(&request, &mut self.buffer)?)? {
+            match groups::synced(self.connection.ask(&request).await?)? {
                 (0, owned) => self.board.report(self.index, Some(joined.generation), owned),
                 (code::REBALANCE | code::ILLEGAL_GENERATION, _) => continue,
                 (code, _) => return Err(format!("SyncGroup: error {code}").into()),
             }
             let beat = groups::heartbeat(&self.group, joined.generation, &name);
             loop {
-                self.pace();
+                self.pace().await;
                 if self.stopped() {
                     break;
                 }
-                match groups::beaten(self.connection.ask(&beat, &mut self.buffer)?)? {
+                match groups::beaten(self.connection.ask(&beat).await?)? {
                     0 => self.board.beats.fetch_add(1, Ordering::Relaxed),
                     code::REBALANCE | code::ILLEGAL_GENERATION => break,
                     code => return Err(format!("Heartbeat: error {code}").into()),
                 };
             }
         }
-        self.connection.ask(&groups::leave(&self.group, &name), &mut self.buffer)?;
+        self.connection.ask(&groups::leave(&self.group, &name)).await?;
         Ok(())
     }
 
@@ -312,9 +349,9 @@ impl Member {
     }
 
     /// Joins once; nothing if it must be tried again.
-    fn enter(&mut self, name: &mut String) -> Outcome<Option<groups::Joined>> {
+    async fn enter(&mut self, name: &mut String) -> Outcome<Option<groups::Joined>> {
         let request = groups::join(&self.group, name, &self.topic);
-        let joined = groups::joined(self.connection.ask(&request, &mut self.buffer)?)?;
+        let joined = groups::joined(self.connection.ask(&request).await?)?;
         match joined.code {
             0 => {
                 name.clone_from(&joined.member);
@@ -329,14 +366,14 @@ impl Member {
                 Ok(None)
             }
             code if is_passing(code) => {
-                std::thread::sleep(Duration::from_millis(5));
+                tokio::time::sleep(Duration::from_millis(5)).await;
                 Ok(None)
             }
             code => Err(format!("JoinGroup: error {code}").into()),
         }
     }
 
-    fn consumer(&mut self) -> Outcome {
+    async fn consumer(&mut self) -> Outcome {
         let name = format!("member-{}-of-{}", self.index, self.group);
         let mut owned = Partitions::new();
         let (mut epoch, mut has_news) = (0, true);
@@ -344,7 +381,7 @@ impl Member {
             let topic = (epoch == 0).then_some(self.topic.as_str());
             let news = has_news.then_some(&owned);
             let request = groups::consumer_heartbeat(&self.group, &name, epoch, topic, news);
-            let reported = groups::reported(self.connection.ask(&request, &mut self.buffer)?)?;
+            let reported = groups::reported(self.connection.ask(&request).await?)?;
             match reported.code {
                 0 => {
                     self.board.beats.fetch_add(1, Ordering::Relaxed);
@@ -359,15 +396,15 @@ impl Member {
                     owned.clear();
                     self.board.report(self.index, None, 0);
                 }
-                code if is_passing(code) => std::thread::sleep(Duration::from_millis(5)),
+                code if is_passing(code) => tokio::time::sleep(Duration::from_millis(5)).await,
                 code => return Err(format!("ConsumerGroupHeartbeat: error {code}").into()),
             }
             if !has_news {
-                self.pace();
+                self.pace().await;
             }
         }
         let request = groups::consumer_heartbeat(&self.group, &name, -1, None, None);
-        self.connection.ask(&request, &mut self.buffer)?;
+        self.connection.ask(&request).await?;
         Ok(())
     }
 }
