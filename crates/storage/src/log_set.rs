@@ -169,11 +169,14 @@ struct Entry {
     topic_id: Option<Uuid>,
 }
 
-/// A log that cannot be opened.
+/// A log that cannot be opened: because of its files, or for lack of something that may be there later.
 #[derive(Debug, Clone)]
 struct Damaged {
     error: StorageError,
     directory: Arc<Directory>,
+    /// The log itself, or a copy that is on its way to another directory.
+    standing: DirectoryStanding,
+    last_shutdown: LastShutdown,
     recovery_point: Offset,
     log_start: Option<Offset>,
     high_watermark: Option<Offset>,
@@ -305,8 +308,9 @@ impl LogSet {
         directory_id: Option<Uuid>,
     ) -> Result<Arc<Log>, LogSetError> {
         let mut changes = self.changes.lock();
-        if let Some(damaged) = self.damaged.read().get(partition) {
-            return Err(damaged.error.clone().into());
+        let damaged = self.damaged.read().get(partition).cloned();
+        if let Some(damaged) = damaged {
+            self.open_late(partition, &damaged, config.clone())?;
         }
         let existing = self.logs.read().get(partition).cloned();
         if let Some(Entry { log, topic_id: known }) = existing {
@@ -343,6 +347,45 @@ impl LogSet {
         drop(changes);
         tracing::info!(%partition, directory = %directory.path().display(), "created a log");
         Ok(log)
+    }
+
+    /// Opens a log that could not be opened before, if what was lacking may be there now.
+    fn open_late(
+        &self,
+        partition: &TopicPartition,
+        damaged: &Damaged,
+        config: Arc<LogConfig>,
+    ) -> Result<(), StorageError> {
+        if !matches!(damaged.error, StorageError::Full { .. }) {
+            return Err(damaged.error.clone());
+        }
+        if !self.logs.read().contains_key(partition) {
+            if damaged.standing != DirectoryStanding::Current {
+                // The copy may be all that there is: an empty log must not take its place.
+                return Err(damaged.error.clone());
+            }
+            let name = directory_name(partition, DirectoryStanding::Current, Uuid::ZERO);
+            let path = damaged.directory.path().join(name);
+            let log = Log::open(OpenLog {
+                host: self.host.clone(),
+                directory: damaged.directory.clone(),
+                open_files: self.open_files.clone(),
+                partition: partition.clone(),
+                path: path.clone(),
+                config,
+                producers: *self.producers.lock(),
+                last_shutdown: damaged.last_shutdown,
+                recovery_point: damaged.recovery_point,
+                log_start: damaged.log_start.unwrap_or(Offset::ZERO),
+                high_watermark: damaged.high_watermark.unwrap_or(Offset::ZERO),
+                cleaned: damaged.cleaned,
+            })?;
+            let topic_id = self.topic_id_of(&damaged.directory, &path)?;
+            self.logs.write().insert(partition.clone(), Entry { log, topic_id });
+            tracing::info!(%partition, "a log that could not be opened before is available");
+        }
+        self.damaged.write().remove(partition);
+        Ok(())
     }
 
     fn choose_directory(&self, id: Option<Uuid>) -> Option<&Arc<Directory>> {

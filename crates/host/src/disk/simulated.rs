@@ -83,6 +83,8 @@ pub enum Failure {
     InputOutput,
     /// `ENOSPC`.
     NoSpace,
+    /// `EMFILE`.
+    NoDescriptor,
     /// A write stores only so many bytes and says so; for other operations nothing.
     Short(usize),
 }
@@ -508,6 +510,7 @@ impl Failure {
         match self {
             Failure::InputOutput | Failure::Short(_) => Errno::IO.into(),
             Failure::NoSpace => Errno::NOSPC.into(),
+            Failure::NoDescriptor => Errno::MFILE.into(),
         }
     }
 }

@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ottla_base::{BrokerEpoch, Offset, Uuid};
 use ottla_host::Host;
-use ottla_host::disk::parent_of;
+use ottla_host::disk::{Open, is_exhausted, parent_of};
 use parking_lot::{Mutex, RwLock};
 
 use super::duties::{Checkpoint, digest};
@@ -17,7 +18,7 @@ use crate::checkpoint_file::{
     CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
     read_offsets,
 };
-use crate::clean_shutdown::{CleanShutdown, agreed_broker_epoch, take_clean_shutdown};
+use crate::clean_shutdown::{CLEAN_SHUTDOWN_FILE, CleanShutdown, agreed_broker_epoch, take_clean_shutdown};
 use crate::error::StorageError;
 use crate::file_names::{
     CLUSTER_METADATA_DIRECTORY, DirectoryStanding, REMOTE_INDEX_CACHE_DIRECTORY, TopicPartition,
@@ -50,6 +51,10 @@ pub struct Found {
 
 /// Progress is told every so many logs.
 const TELL_EVERY_LOGS: usize = 1000;
+/// How long a start waits for descriptors, memory or room that it lacks.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits before it tries again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// The checkpoints of a log directory.
 #[derive(Debug, Default)]
@@ -60,6 +65,15 @@ struct Checkpoints {
     cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
+/// What becomes of a log for whose opening something is lacking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacking {
+    /// It is tried again a little later.
+    Postpone,
+    /// The start goes on without it: it is opened when it is asked for ([`LogSet::get_or_create`]).
+    GoOn,
+}
+
 /// A log directory whose logs are to be opened.
 struct Job {
     at: usize,
@@ -67,6 +81,8 @@ struct Job {
     checkpoints: Checkpoints,
     /// Names that are still to be opened.
     names: Mutex<Vec<String>>,
+    /// Names that could not be opened for lack of descriptors, memory or room.
+    postponed: Mutex<Vec<String>>,
     total: usize,
     done: AtomicUsize,
 }
@@ -82,7 +98,7 @@ impl LogSet {
         let mut directories = Vec::new();
         let mut shutdowns = Vec::new();
         for directory in &options.directories {
-            let (opened, shutdown) = claim(&options.host, directory, &failures);
+            let (opened, shutdown) = claim(&options.host, directory, &failures).await;
             directories.push(opened);
             shutdowns.push(shutdown);
         }
@@ -106,7 +122,7 @@ impl LogSet {
         let mut working = Vec::new();
         let mut jobs = Vec::new();
         for (at, shutdown) in shutdowns.iter().enumerate() {
-            let Some(job) = set.prepare(at, shutdown.is_some()) else { continue };
+            let Some(job) = set.prepare(at, shutdown.is_some()).await else { continue };
             let job = Arc::new(job);
             jobs.push(job.clone());
             for _ in 0..options.recovery_threads_per_directory.clamp(1, job.total.max(1)) {
@@ -116,6 +132,9 @@ impl LogSet {
         }
         for work in working {
             work.await;
+        }
+        for job in &jobs {
+            set.open_postponed(job, &options).await;
         }
         for directory in &set.directories {
             directory.loaded.store(true, Ordering::Release);
@@ -159,27 +178,34 @@ impl LogSet {
     }
 
     /// Reads what a directory says of its logs, and which there are.
-    fn prepare(&self, at: usize, was_clean: bool) -> Option<Job> {
+    async fn prepare(&self, at: usize, was_clean: bool) -> Option<Job> {
         let directory = &self.directories[at].directory;
         directory.failure().is_none().then_some(())?;
         let (disk, path) = (self.host.disk(), directory.path());
-        let read = |name: &str| match read_offsets(&disk, &path.join(name)) {
-            Ok(offsets) => offsets,
-            Err(error) => {
-                tracing::warn!(path = %path.join(name).display(), %error, "checkpoint cannot be read, going on without it");
-                BTreeMap::new()
+        let read = async |name: &str| {
+            let path = path.join(name);
+            match patiently(&self.host, || read_offsets(&disk, &path)).await {
+                Ok(offsets) => Some(offsets),
+                Err(error) if is_exhausted(&error) => {
+                    directory.fail_for_good(&path, &error);
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "checkpoint cannot be read, going on without it");
+                    Some(BTreeMap::new())
+                }
             }
         };
         let checkpoints = Checkpoints {
-            recovery_points: read(RECOVERY_POINT_CHECKPOINT),
-            log_starts: read(LOG_START_CHECKPOINT),
-            high_watermarks: read(HIGH_WATERMARK_CHECKPOINT),
-            cleaned: read(CLEANER_CHECKPOINT),
+            recovery_points: read(RECOVERY_POINT_CHECKPOINT).await?,
+            log_starts: read(LOG_START_CHECKPOINT).await?,
+            high_watermarks: read(HIGH_WATERMARK_CHECKPOINT).await?,
+            cleaned: read(CLEANER_CHECKPOINT).await?,
         };
         // Written when something else is to be said: most servers clean nothing for long.
         let cleaned = digest(&checkpoints.cleaned);
         self.directories[at].written.lock()[Checkpoint::Cleaned as usize] = Some(cleaned);
-        let listed = match disk.list(path) {
+        let listed = match patiently(&self.host, || disk.list(path)).await {
             Ok(listed) => listed,
             Err(error) => {
                 directory.fail_for_good(path, &error);
@@ -198,7 +224,8 @@ impl LogSet {
             tracing::info!(directory = %path.display(), logs = names.len(), ?last_shutdown, "loading logs");
         }
         let (total, names) = (names.len(), Mutex::new(names));
-        Some(Job { at, last_shutdown, checkpoints, names, total, done: AtomicUsize::new(0) })
+        let (postponed, done) = (Mutex::default(), AtomicUsize::new(0));
+        Some(Job { at, last_shutdown, checkpoints, names, postponed, total, done })
     }
 
     /// Opens logs of a directory until none is left.
@@ -209,7 +236,7 @@ impl LogSet {
             if directory.failure().is_some() {
                 return;
             }
-            self.load_one(job, options, directory, &name);
+            self.load_one(job, options, &name, Lacking::Postpone);
             let done = job.done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(TELL_EVERY_LOGS) && done < job.total {
                 tracing::info!(directory = %directory.path().display(), done, of = job.total, "loading logs");
@@ -217,7 +244,28 @@ impl LogSet {
         }
     }
 
-    fn load_one(&self, job: &Job, options: &LogSetOptions, directory: &Arc<Directory>, name: &str) {
+    /// Opens what could not be opened at first for lack of descriptors, memory or room, one after the other.
+    async fn open_postponed(self: &Arc<Self>, job: &Arc<Job>, options: &Arc<LogSetOptions>) {
+        let deadline = self.host.now() + PATIENCE;
+        loop {
+            let names = std::mem::take(&mut *job.postponed.lock());
+            if names.is_empty() || self.directories[job.at].directory.failure().is_some() {
+                return;
+            }
+            tracing::warn!(
+                logs = names.len(),
+                "descriptors, memory or room are lacking to open logs, trying again"
+            );
+            self.host.sleep(TRY_AGAIN).await;
+            let lacking = if self.host.now() < deadline { Lacking::Postpone } else { Lacking::GoOn };
+            let (set, job, options) = (self.clone(), job.clone(), options.clone());
+            let open = move || names.iter().for_each(|name| set.load_one(&job, &options, name, lacking));
+            self.host.blocking(open).await;
+        }
+    }
+
+    fn load_one(&self, job: &Job, options: &LogSetOptions, name: &str, lacking: Lacking) {
+        let directory = &self.directories[job.at].directory;
         let path = directory.path().join(name);
         let Some((partition, standing)) = parse_directory_name(name) else {
             tracing::warn!(path = %path.display(), "a directory that is no partition's is in the way, leaving it alone");
@@ -267,13 +315,29 @@ impl LogSet {
                 self.futures.write().insert(partition, log);
             }
             Err(StorageError::Offline { .. }) => {}
+            Err(StorageError::Full { .. }) if lacking == Lacking::Postpone => {
+                job.postponed.lock().push(name.to_owned());
+            }
             Err(error) => {
-                tracing::error!(%partition, %error, "a log is damaged and stays unavailable");
+                tracing::error!(%partition, %error, "a log cannot be opened and is unavailable");
                 let recovery_point = recovery_point.unwrap_or(Offset::ZERO);
-                let directory = directory.clone();
-                let damaged =
-                    Damaged { error, directory, recovery_point, log_start, high_watermark, cleaned };
-                self.damaged.write().insert(partition, damaged);
+                let (directory, last_shutdown) = (directory.clone(), job.last_shutdown);
+                let damaged = Damaged {
+                    error,
+                    directory,
+                    standing,
+                    last_shutdown,
+                    recovery_point,
+                    log_start,
+                    high_watermark,
+                    cleaned,
+                };
+                let mut all = self.damaged.write();
+                if current {
+                    all.insert(partition, damaged);
+                } else {
+                    all.entry(partition).or_insert(damaged);
+                }
             }
         }
     }
@@ -300,6 +364,8 @@ impl LogSet {
             let damaged = Damaged {
                 error,
                 directory: other.log.directory().clone(),
+                standing: DirectoryStanding::Current,
+                last_shutdown: LastShutdown::Unclean,
                 recovery_point: other.log.recovery_point(),
                 log_start: Some(other.log.view().log_start),
                 high_watermark: Some(other.log.view().high_watermark),
@@ -315,8 +381,22 @@ impl LogSet {
     }
 }
 
+/// Does what may lack descriptors, memory or room, again and again while it does and there is patience.
+async fn patiently<T>(host: &Host, mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = host.now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(error) if is_exhausted(&error) && host.now() < deadline => {
+                tracing::warn!(%error, "descriptors, memory or room are lacking to load logs, trying again");
+                host.sleep(TRY_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Takes a log directory for this process, and finds out how the last one left it. One that fails is offline.
-fn claim(
+async fn claim(
     host: &Host,
     options: &DirectoryOptions,
     failures: &Arc<Progress>,
@@ -336,7 +416,13 @@ fn claim(
         disk.create_dir_all(path)?;
         disk.sync_dir(parent_of(path))
     });
-    let shutdown = match made.and_then(|()| take_clean_shutdown(&disk, path)) {
+    // Only reading is tried again: what is changed below must be durable the first time.
+    let said = path.join(CLEAN_SHUTDOWN_FILE);
+    let readable = patiently(host, || match disk.open(&said, Open::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    });
+    let shutdown = match made.and(readable.await).and_then(|()| take_clean_shutdown(&disk, path)) {
         Ok(shutdown) => shutdown,
         Err(error) => {
             opened.directory.fail_for_good(path, &error);

@@ -166,6 +166,88 @@ async fn a_damaged_log_is_unavailable_and_stays_so() {
     }
 }
 
+fn lack_descriptors(host: &Host, operation: Operation, on: &'static str, times: u64) {
+    let on = Box::new(move |path: &std::path::Path| path.to_string_lossy().contains(on));
+    let fault = Fault { operation, on, after: 0, times, failure: Failure::NoDescriptor };
+    host.simulation().unwrap().disk().inject(fault);
+}
+
+/// Five logs of ten records each, the first five records deleted.
+async fn stopped_with_five_logs(host: &Host) {
+    let (set, _) = open(host, 1).await;
+    for partition in 0..5 {
+        let log = make(&set, partition);
+        for _ in 0..10 {
+            append(&log, TIME, &[b"a"]);
+        }
+        log.set_high_watermark(Offset(10));
+        log.advance_log_start(Offset(5), crate::LogStartReason::ClientRecordDeletion).unwrap();
+    }
+    set.stop(BrokerEpoch(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn descriptors_that_are_lacking_for_a_while_at_a_start_cost_nothing_but_time() {
+    let places = [
+        (Operation::Open, "orders-3"),
+        (Operation::Open, "orders-"),
+        (Operation::Open, "log-start-offset-checkpoint"),
+        (Operation::Open, "recovery-point-offset-checkpoint"),
+        (Operation::Open, ".kafka_cleanshutdown"),
+        (Operation::List, "/data0"),
+    ];
+    for (operation, place) in places {
+        let host = Host::simulated(7);
+        stopped_with_five_logs(&host).await;
+        lack_descriptors(&host, operation, place, 17);
+        let (set, found) = open(&host, 1).await;
+        assert_eq!((found.logs.len(), set.damaged().len()), (5, 0), "{operation:?} {place}");
+        assert_eq!(set.directories()[0].failure, None, "{operation:?} {place}");
+        for it in &found.logs {
+            assert_eq!(it.log.view().log_start, Offset(5), "{operation:?} {place}");
+            assert_eq!(it.log.view().end, Offset(10), "{operation:?} {place}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_lacks_descriptors_for_long_is_opened_when_it_is_asked_for() {
+    let host = Host::simulated(8);
+    stopped_with_five_logs(&host).await;
+    lack_descriptors(&host, Operation::Open, "orders-3", u64::MAX);
+    let (set, found) = open(&host, 1).await;
+    assert_eq!((found.logs.len(), set.damaged().len()), (4, 1));
+    let three = TopicPartition::new("orders", 3);
+    let refused = set.get_or_create(&three, TOPIC, config(), None);
+    assert!(matches!(refused, Err(LogSetError::Storage(crate::StorageError::Full { .. }))), "{refused:?}");
+    host.simulation().unwrap().disk().heal();
+    let log = set.get_or_create(&three, TOPIC, config(), None).unwrap();
+    assert_eq!((log.view().log_start, log.view().end), (Offset(5), Offset(10)));
+    assert_eq!(set.damaged().len(), 0);
+    let other = set.get_or_create(&three, Uuid([8; 16]), config(), None);
+    assert!(matches!(other, Err(LogSetError::InconsistentTopicId { .. })));
+    set.stop(BrokerEpoch(2)).await;
+    let (_, found) = open(&host, 1).await;
+    assert_eq!((found.logs.len(), found.last_broker_epoch), (5, Some(BrokerEpoch(2))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_lacks_descriptors_is_not_replaced_by_an_empty_log() {
+    let host = Host::simulated(9);
+    stopped_with_five_logs(&host).await;
+    let (disk, data) = (host.disk(), std::path::Path::new("/data0"));
+    let copy = "orders-3.00000000000000000000000000000001-future";
+    disk.rename(&data.join("orders-3"), &data.join(copy)).unwrap();
+    lack_descriptors(&host, Operation::Open, "-future", u64::MAX);
+    let (set, found) = open(&host, 1).await;
+    assert_eq!((found.logs.len(), set.damaged().len()), (4, 1));
+    host.simulation().unwrap().disk().heal();
+    let refused = set.get_or_create(&TopicPartition::new("orders", 3), TOPIC, config(), None);
+    assert!(matches!(refused, Err(LogSetError::Storage(crate::StorageError::Full { .. }))), "{refused:?}");
+    let names: Vec<String> = disk.list(data).unwrap().into_iter().map(|it| it.name).collect();
+    assert!(names.contains(&copy.to_owned()) && !names.contains(&"orders-3".to_owned()), "{names:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_logs_are_closed_with_few_syncs_and_lose_nothing() {
     for crash in [false, true] {
