@@ -315,8 +315,9 @@ impl LogSet {
 /// Closes logs of a directory: each for itself, or many with two syncs of the file system, where each would need half a
 /// dozen of its own.
 async fn close(host: Host, directory: Arc<Directory>, logs: Vec<Arc<Log>>) {
+    let logs: Vec<_> = logs.into_iter().map(|log| (log, ())).collect();
     if logs.len() < CLOSING_TOGETHER_MIN {
-        each(&host, logs, Log::close_cleanly).await;
+        each(&host, logs, |log, ()| log.close_cleanly()).await;
         return;
     }
     let sync = || {
@@ -326,26 +327,21 @@ async fn close(host: Host, directory: Arc<Directory>, logs: Vec<Arc<Log>>) {
             synced.map_err(|error| directory.fail_for_good(directory.path(), &error))
         })
     };
-    let prepared = each(&host, logs, Log::prepare_close).await;
+    let prepared = each(&host, logs, |log, ()| log.prepare_close()).await;
     if sync().await.is_err() {
         return;
     }
-    let finish = move || {
-        for (log, prepared) in prepared {
-            closed(&log, log.finish_close(prepared));
-        }
-    };
-    host.blocking(finish).await;
+    each(&host, prepared, Log::finish_close).await;
     // What that has renamed. A failure was told, and keeps the directory from being taken for cleanly closed.
     let _ = sync().await;
 }
 
-/// Does a part of closing with each of the logs of a directory, some at a time; says what came of those with which it
-/// came to its end.
-async fn each<T: Send + 'static>(
+/// Does a part of closing with each of the logs of a directory, some at a time, and with what came of the part before;
+/// says what came of those with which it came to its end.
+async fn each<I: Send + 'static, T: Send + 'static>(
     host: &Host,
-    logs: Vec<Arc<Log>>,
-    act: fn(&Log) -> Result<T, StorageError>,
+    logs: Vec<(Arc<Log>, I)>,
+    act: fn(&Log, I) -> Result<T, StorageError>,
 ) -> Vec<(Arc<Log>, T)> {
     let threads = CLOSING_THREADS_PER_DIRECTORY.min(logs.len());
     let logs = Arc::new(Mutex::new(logs.into_iter()));
@@ -354,7 +350,8 @@ async fn each<T: Send + 'static>(
             let logs = logs.clone();
             host.blocking(move || {
                 let next = || logs.lock().next();
-                let done = std::iter::from_fn(next).filter_map(|log| Some((closed(&log, act(&log))?, log)));
+                let act = |(log, before): (Arc<Log>, I)| Some((closed(&log, act(&log, before))?, log));
+                let done = std::iter::from_fn(next).filter_map(act);
                 done.map(|(done, log)| (log, done)).collect::<Vec<_>>()
             })
         })
