@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ottla_base::{Offset, Timestamp};
 use ottla_host::Disk;
 use ottla_host::disk::Open;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{ProducerStates, snapshot};
 use crate::file_names::{FileName, SegmentFile, Standing};
@@ -195,7 +195,7 @@ impl SnapshotFiles {
             strays.pop();
         }
         if !strays.is_empty() {
-            info!(directory = %self.directory.display(), count = strays.len(), "removed stray producer snapshots");
+            debug!(directory = %self.directory.display(), count = strays.len(), "removed stray producer snapshots");
         }
         for offset in strays {
             self.remove(offset)?;
