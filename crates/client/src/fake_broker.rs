@@ -14,7 +14,7 @@ use ottla_net::budget::Budget;
 use ottla_net::server::ServerOptions;
 use ottla_net::{Answer, ConnectionLimits, Response, Server, Service};
 use ottla_record::{BatchHeader, BatchView, HEADER_BYTES};
-use ottla_wire::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use ottla_wire::messages::api_versions_response::{ApiVersion, ApiVersionsResponse, FinalizedFeatureKey};
 use ottla_wire::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
 use ottla_wire::messages::init_producer_id_response::InitProducerIdResponse;
 use ottla_wire::messages::list_offsets_response::{
@@ -30,8 +30,9 @@ use ottla_wire::messages::produce_response::{
     PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use ottla_wire::messages::{
-    fetch_request::FetchRequest, list_offsets_request::ListOffsetsRequest,
-    offset_for_leader_epoch_request::OffsetForLeaderEpochRequest, produce_request::ProduceRequest,
+    fetch_request::FetchRequest, init_producer_id_request::InitProducerIdRequest,
+    list_offsets_request::ListOffsetsRequest, offset_for_leader_epoch_request::OffsetForLeaderEpochRequest,
+    produce_request::ProduceRequest,
 };
 use ottla_wire::records::header::ResponseHeader;
 use ottla_wire::{
@@ -40,6 +41,8 @@ use ottla_wire::{
 use parking_lot::Mutex;
 
 use crate::fake_group::FakeGroup;
+use crate::fake_share::{FakeShare, Told};
+use crate::fake_transactions::FakeTransactions;
 
 /// The only topic.
 pub(crate) const TOPIC: &str = "topic";
@@ -70,6 +73,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) logs: Vec<Log>,
     pub(crate) group: FakeGroup,
+    pub(crate) share: FakeShare,
+    pub(crate) transactions: FakeTransactions,
     pub(crate) ports: Vec<u16>,
     random: u64,
     next_producer: i64,
@@ -79,9 +84,9 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) batches: Vec<Bytes>,
-    end: i64,
-    leader: usize,
-    leader_epoch: i32,
+    pub(crate) end: i64,
+    pub(crate) leader: usize,
+    pub(crate) leader_epoch: i32,
     producers: BTreeMap<i64, Producer>,
 }
 
@@ -105,6 +110,8 @@ impl FakeCluster {
             faults: Faults::default(),
             logs,
             group: FakeGroup::default(),
+            share: FakeShare::default(),
+            transactions: FakeTransactions::default(),
             ports: Vec::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             next_producer: 100,
@@ -165,6 +172,9 @@ impl State {
         if self.faults.max_batch_records.is_some_and(|most| batch.count() > most) {
             return Err(ErrorCode::MessageTooLarge);
         }
+        if batch.is_transactional() {
+            self.note_transactional(index as i32);
+        }
         let log = &mut self.logs[index];
         let (first, last) = (batch.base_sequence(), batch.last_sequence());
         if batch.has_producer_id() {
@@ -198,6 +208,12 @@ impl State {
     }
 }
 
+/// Whether a producer asks for the identity of a transactional id.
+fn names_transaction(reader: &Reader, version: i16) -> bool {
+    let request = InitProducerIdRequest::decode(&mut reader.clone(), version).unwrap();
+    request.transactional_id.is_some()
+}
+
 /// One broker's side of one connection.
 struct Broker {
     index: usize,
@@ -225,7 +241,7 @@ impl Broker {
         match key {
             ApiKey::ApiVersions => self.api_versions(version).encode(&mut body, self.understood(version)),
             ApiKey::Metadata => self.metadata().encode(&mut body, version),
-            ApiKey::InitProducerId => {
+            ApiKey::InitProducerId if !names_transaction(&reader, version) => {
                 let mut state = self.state.lock();
                 state.next_producer += 1;
                 let producer_id = state.next_producer;
@@ -251,6 +267,22 @@ impl Broker {
             ApiKey::OffsetForLeaderEpoch => self
                 .epoch_ends(OffsetForLeaderEpochRequest::decode(&mut reader, version).unwrap())
                 .encode(&mut body, version),
+            ApiKey::InitProducerId | ApiKey::AddPartitionsToTxn | ApiKey::EndTxn => {
+                let told = self.state.lock().transaction(self.index, key, &mut reader, version, &mut body);
+                if told.as_ref().is_ok_and(|is_lost| *is_lost) {
+                    return Response::close().into();
+                }
+                told.map(drop)
+            }
+            ApiKey::ShareGroupHeartbeat | ApiKey::ShareFetch | ApiKey::ShareAcknowledge => {
+                let told = self.state.lock().shared(self.index, key, &mut reader, version, &mut body);
+                match told {
+                    Ok(Told::Lost) => return Response::close().into(),
+                    Ok(Told::Nothing) => pause = Duration::from_millis(5),
+                    Ok(Told::All) | Err(_) => {}
+                }
+                told.map(drop)
+            }
             other => self.group(other, &mut reader, version, &mut body),
         }
         .unwrap();
@@ -328,6 +360,12 @@ impl Broker {
     fn api_versions(&self, version: i16) -> ApiVersionsResponse {
         let last = self.state.lock().faults.last_api_versions.unwrap_or(i16::MAX);
         let code = if version > last { ErrorCode::UnsupportedVersion } else { ErrorCode::None };
+        let agreed = FinalizedFeatureKey {
+            name: "transaction.version".into(),
+            max_version_level: self.state.lock().transactions.version,
+            min_version_level: 0,
+            ..FinalizedFeatureKey::default()
+        };
         let keys = ApiKey::ALL.iter().map(|key| ApiVersion {
             api_key: *key as i16,
             min_version: key.first_offered_version(),
@@ -338,7 +376,13 @@ impl Broker {
             },
             ..ApiVersion::default()
         });
-        ApiVersionsResponse { error_code: code.code(), api_keys: keys.collect(), ..Default::default() }
+        ApiVersionsResponse {
+            error_code: code.code(),
+            api_keys: keys.collect(),
+            finalized_features_epoch: 1,
+            finalized_features: vec![agreed],
+            ..Default::default()
+        }
     }
 
     fn metadata(&self) -> MetadataResponse {

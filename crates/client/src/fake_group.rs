@@ -38,7 +38,7 @@ pub(crate) struct FakeGroup {
     /// How often a member left.
     pub(crate) left: u32,
     members_made: u32,
-    coordinator: usize,
+    pub(crate) coordinator: usize,
 }
 
 impl State {
@@ -68,7 +68,10 @@ impl State {
 
     pub(crate) fn find_coordinator(&mut self, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
         let code = if self.goes_wrong() { ErrorCode::CoordinatorNotAvailable } else { ErrorCode::None };
-        let at = self.group.coordinator;
+        let at = match request.key_type {
+            1 => self.transaction_coordinator(),
+            _ => self.group.coordinator,
+        };
         let coordinators = request.coordinator_keys.iter().map(|key| Coordinator {
             key: key.clone(),
             node_id: at as i32,

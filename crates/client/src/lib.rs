@@ -27,6 +27,10 @@ mod error;
 mod fake_broker;
 #[cfg(test)]
 mod fake_group;
+#[cfg(test)]
+mod fake_share;
+#[cfg(test)]
+mod fake_transactions;
 mod fetcher;
 mod options;
 mod producer;

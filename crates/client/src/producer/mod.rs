@@ -21,6 +21,8 @@ mod sender;
 #[cfg(test)]
 mod tests;
 mod transaction;
+#[cfg(test)]
+mod transaction_tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicUsize, Ordering};

@@ -17,7 +17,7 @@ use crate::cluster::Metadata;
 use crate::fake_broker::{FakeCluster, Faults, TOPIC};
 use crate::options::ClusterOptions;
 
-async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
+pub(super) async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
     let options = ClusterOptions {
         retry_backoff_ms: 1,
         retry_backoff_max_ms: 5,
@@ -28,7 +28,7 @@ async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
     Cluster::connect(host, options).await.unwrap()
 }
 
-fn record(partition: Option<i32>, text: String) -> ProducerRecord {
+pub(super) fn record(partition: Option<i32>, text: String) -> ProducerRecord {
     ProducerRecord {
         topic: TOPIC.into(),
         partition: partition.map(PartitionIndex),
@@ -38,7 +38,7 @@ fn record(partition: Option<i32>, text: String) -> ProducerRecord {
 }
 
 /// The values in a partition, by offset.
-fn values(fake: &FakeCluster, partition: usize) -> Vec<String> {
+pub(super) fn values(fake: &FakeCluster, partition: usize) -> Vec<String> {
     let state = fake.state.lock();
     let mut values = Vec::new();
     for bytes in &state.logs[partition].batches {

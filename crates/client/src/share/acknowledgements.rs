@@ -50,15 +50,19 @@ struct Held {
 }
 
 impl InFlight {
-    /// Takes records that a broker handed out, and tells that others are none.
-    pub(super) fn take_over(&mut self, from: NodeId, records: &SharedRecords, gaps: &[i64]) {
+    /// Takes records that a broker handed out, and tells that others are none. Says whether an acknowledgement that
+    /// nobody was told of yet comes too late: its record was handed out again.
+    pub(super) fn take_over(&mut self, from: NodeId, records: &SharedRecords, gaps: &[i64]) -> bool {
         let partition = self.partitions.entry(records.partition().clone()).or_default();
+        let mut is_late = false;
         for offset in records.offsets() {
-            partition.insert(*offset, Held { from, is_out: false, what: None });
+            let before = partition.insert(*offset, Held { from, is_out: false, what: None });
+            is_late |= before.is_some_and(|it| it.what.is_some_and(|what| what != GAP));
         }
         for offset in gaps {
             partition.insert(*offset, Held { from, is_out: true, what: Some(GAP) });
         }
+        is_late
     }
 
     /// Gives up all that was acquired.
@@ -140,10 +144,11 @@ impl InFlight {
         acknowledged
     }
 
-    /// Forgets what a broker handed out: it does not know of it any more.
-    pub(super) fn forget(&mut self, broker: NodeId) {
+    /// Forgets the offsets without records that a broker was not told of: it handed them out in a session that is over.
+    /// Records stay: their locks may outlive the session, and if not, the broker says so.
+    pub(super) fn forget_gaps(&mut self, broker: NodeId) {
         for records in self.partitions.values_mut() {
-            records.retain(|_, it| it.from != broker);
+            records.retain(|_, it| it.from != broker || it.what != Some(GAP));
         }
         self.partitions.retain(|_, it| !it.is_empty());
     }

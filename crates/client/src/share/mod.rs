@@ -13,6 +13,8 @@ mod acknowledgements;
 mod membership;
 mod records;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -263,17 +265,27 @@ impl ShareConsumer {
             if source.is_under_way() || source.muted_until > now {
                 continue;
             }
-            let Some(connection) = self.cluster.node_or_connect(id) else { continue };
-            // A session begins without acknowledgements: what it did not hand out it does not know.
-            let acknowledged = match source.is_new() {
-                true => {
-                    self.in_flight.forget(id);
-                    Default::default()
+            if source.is_new() {
+                self.in_flight.forget_gaps(id);
+                if partitions.is_empty() {
+                    // There is no session to tell it in, and none begins without partitions.
+                    let error = Error::from(ErrorCode::InvalidShareSessionEpoch);
+                    let untold = self.in_flight.take(id).into_keys().map(|it| (it, Err(error.clone())));
+                    let untold = untold.collect();
+                    self.take_results(untold);
+                    continue;
                 }
+            }
+            let Some(connection) = self.cluster.node_or_connect(id) else { continue };
+            // A session begins without acknowledgements: they come with the fetch after that.
+            let acknowledged = match source.is_new() {
+                true => Default::default(),
                 false => self.in_flight.take(id),
             };
             let who = (&self.group, &self.member);
             if let Err(error) = source.fetch(&connection, who, partitions, &acknowledged, &self.options) {
+                let untold = acknowledged.into_keys().map(|it| (it, Err(error.clone()))).collect();
+                self.take_results(untold);
                 self.complain(error);
             }
         }
@@ -307,7 +319,7 @@ impl ShareConsumer {
     fn take_answer(&mut self, id: NodeId, answer: Result<Answer, Error>) {
         let now = self.cluster.host().now();
         let Some(source) = self.sources.get_mut(&id) else { return };
-        let acknowledged = source.take_acknowledged();
+        let mut acknowledged = source.take_acknowledged();
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -324,7 +336,7 @@ impl ShareConsumer {
         };
         let mut results = Vec::new();
         for (partition, data) in answer.partitions {
-            if acknowledged.contains(&partition) {
+            if acknowledged.remove(&partition) {
                 let message = data.acknowledge_error_message.as_ref().map(Str::detached);
                 results.push((
                     partition.clone(),
@@ -336,6 +348,8 @@ impl ShareConsumer {
             }
             self.take_partition(id, partition, data, now);
         }
+        let missing = Error::Corrupt("a partition is missing in the answer".into());
+        results.extend(acknowledged.into_iter().map(|it| (it, Err(missing.clone()))));
         self.take_results(results);
     }
 
@@ -367,7 +381,10 @@ impl ShareConsumer {
         match records::acquired(partition.clone(), &data) {
             Ok(None) => {}
             Ok(Some((records, gaps))) => {
-                self.in_flight.take_over(id, &records, &gaps);
+                if self.in_flight.take_over(id, &records, &gaps) {
+                    let late = (records.partition().clone(), Err(ErrorCode::InvalidRecordState.into()));
+                    self.take_results([late].into());
+                }
                 if !records.is_empty() {
                     self.ready.push_back(records);
                 }

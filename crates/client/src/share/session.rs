@@ -34,6 +34,8 @@ pub(super) struct Source {
     epoch: i32,
     /// The partitions of the session, as the broker remembers them, with the ids of their topics.
     partitions: BTreeMap<TopicPartition, Uuid>,
+    /// The ids of all topics that records were taken of: acknowledgements may come after a partition went elsewhere.
+    ids: BTreeMap<Str, Uuid>,
     under_way: Option<UnderWay>,
     pub(super) muted_until: Moment,
 }
@@ -168,15 +170,21 @@ impl Source {
         for (partition, id) in wanted.iter().filter(|(it, _)| is_new || !self.partitions.contains_key(*it)) {
             of(*id, partition.partition.0, Vec::new());
         }
-        let id = |it: &TopicPartition| self.partitions.get(it).or_else(|| wanted.get(it)).copied();
-        for (id, partitions) in with_ids(acknowledged, id) {
+        self.ids.extend(wanted.iter().map(|(it, id)| (it.topic.clone(), *id)));
+        let mut forgotten: BTreeMap<Uuid, BTreeSet<i32>> = BTreeMap::new();
+        for (partition, id) in gone.into_iter().filter(|_| !is_new) {
+            forgotten.entry(*id).or_default().insert(partition.partition.0);
+        }
+        for (id, partitions) in with_ids(acknowledged, |it| self.ids.get(&it.topic).copied()) {
             for (index, runs) in partitions {
                 of(id, index, runs.iter().map(|it| batch(*it)).collect());
             }
         }
-        let mut forgotten: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-        for (partition, id) in gone.into_iter().filter(|_| !is_new) {
-            forgotten.entry(*id).or_default().push(partition.partition.0);
+        // What is only acknowledged would become a part of the session.
+        for partition in acknowledged.keys().filter(|it| !wanted.contains_key(*it)) {
+            if let Some(id) = self.ids.get(&partition.topic) {
+                forgotten.entry(*id).or_default().insert(partition.partition.0);
+            }
         }
         // What renews locks waits for nothing and fetches nothing (KIP-1222).
         let renewing = renews(acknowledged);
@@ -202,12 +210,15 @@ impl Source {
                 .collect(),
             forgotten_topics_data: forgotten
                 .into_iter()
-                .map(|(topic_id, partitions)| ForgottenTopic { topic_id, partitions, ..Default::default() })
+                .map(|(topic_id, it)| ForgottenTopic {
+                    topic_id,
+                    partitions: it.into_iter().collect(),
+                    ..ForgottenTopic::default()
+                })
                 .collect(),
             ..ShareFetchRequest::default()
         };
-        let known = self.partitions.iter().chain(&wanted);
-        let ids = known.map(|(partition, id)| (*id, partition.topic.clone())).collect();
+        let ids = self.ids.iter().map(|(name, id)| (*id, name.clone())).collect();
         let timeout = connection.request_timeout + millis(options.fetch_max_wait_ms.into());
         let reply = connection
             .connection
@@ -279,7 +290,7 @@ impl Source {
         epoch: i32,
         deadline: Deadline,
     ) -> Result<BTreeMap<TopicPartition, Result<(), Error>>, Error> {
-        let topics = with_ids(acknowledged, |it| self.partitions.get(it).copied()).into_iter();
+        let topics = with_ids(acknowledged, |it| self.ids.get(&it.topic).copied()).into_iter();
         let topics = topics.map(|(topic_id, partitions)| acknowledge::AcknowledgeTopic {
             topic_id,
             partitions: partitions
@@ -320,8 +331,7 @@ impl Source {
         refused(answer.error_code, answer.error_message.as_ref())?;
         let mut results = BTreeMap::new();
         for topic in answer.responses {
-            let named = self.partitions.iter().find(|(_, id)| **id == topic.topic_id);
-            let Some((TopicPartition { topic: name, .. }, _)) = named else { continue };
+            let Some((name, _)) = self.ids.iter().find(|(_, id)| **id == topic.topic_id) else { continue };
             for it in topic.partitions {
                 let result = match ErrorCode::from_code(it.error_code) {
                     ErrorCode::None => Ok(()),
