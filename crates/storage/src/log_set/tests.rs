@@ -237,7 +237,7 @@ async fn a_copy_that_lacks_descriptors_is_not_replaced_by_an_empty_log() {
     stopped_with_five_logs(&host).await;
     let (disk, data) = (host.disk(), std::path::Path::new("/data0"));
     let copy = "orders-3.00000000000000000000000000000001-future";
-    disk.rename(&data.join("orders-3"), &data.join(copy)).unwrap();
+    disk.rename(data.join("orders-3"), data.join(copy)).unwrap();
     lack_descriptors(&host, Operation::Open, "-future", u64::MAX);
     let (set, found) = open(&host, 1).await;
     assert_eq!((found.logs.len(), set.damaged().len()), (4, 1));
