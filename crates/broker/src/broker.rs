@@ -1,6 +1,7 @@
 //! What every handler may touch: the state of one broker process.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct Broker {
     pub(crate) share: ShareGroups,
     /// Tiered storage, if it is on.
     pub(crate) tier: OnceLock<Arc<Tier>>,
+    /// Whether a replica could not be opened or made for lack of descriptors, memory or room.
+    pub(crate) replicas_missing: AtomicBool,
 }
 
 /// A topic's id, name and number of partitions, or why it cannot be had.
@@ -141,6 +144,21 @@ impl Broker {
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),
             tier: OnceLock::new(),
+            replicas_missing: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes the replicas that could not be opened or made for lack of descriptors, memory or room, if there are any.
+    /// Not while a newer image is published. Blocks.
+    pub(crate) fn make_missing(self: &Arc<Self>) {
+        let image = self.image.load_full();
+        let nothing = Image::default();
+        let delta = Delta::between(&nothing, &image);
+        self.replicas_missing.store(false, Ordering::Relaxed);
+        crate::replicas::apply(self, delta);
+        self.coordinators.follow(self, delta, &image, self.image_offset());
+        if let Some(tier) = self.tier.get() {
+            tier.wake();
         }
     }
 

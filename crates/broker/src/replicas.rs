@@ -1,10 +1,11 @@
 //! The replicas of this broker follow the metadata: made, led, deleted.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ottla_base::{NodeId, PartitionIndex, Str, Uuid};
 use ottla_metadata::{Delta, Duty, Image};
-use ottla_storage::TopicPartition;
+use ottla_storage::{LogSetError, StorageError, TopicPartition};
 
 use crate::broker::Broker;
 use crate::partition::{Demands, Leadership, Partition};
@@ -62,6 +63,9 @@ fn make(
         Ok(log) => log,
         Err(error) => {
             tracing::error!(%partition, %error, "a replica cannot be opened or made");
+            if matches!(error, LogSetError::Storage(StorageError::Full { .. })) {
+                broker.replicas_missing.store(true, Ordering::Relaxed);
+            }
             return;
         }
     };

@@ -8,6 +8,7 @@ mod directories;
 pub(crate) mod listeners;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ottla_base::{BrokerEpoch, Moment, Str, Uuid};
@@ -15,6 +16,7 @@ use ottla_host::Host;
 use ottla_host::net::SocketOptions;
 use ottla_net::Server;
 use ottla_storage::{StorageError, TopicPartition};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::broker::{Broker, Parts};
@@ -27,7 +29,7 @@ use crate::loggers::Loggers;
 use crate::metrics;
 use crate::moves;
 use crate::placements;
-use crate::quorum::{self, QuorumError};
+use crate::quorum::{self, Published, QuorumError};
 use crate::readiness::{self, Finding};
 use crate::replicas;
 use crate::shard::Coordinators;
@@ -41,6 +43,8 @@ const SESSION_EVICTION: Duration = Duration::from_secs(120);
 const STOP_GRACE: Duration = Duration::from_millis(100);
 /// How long a stopping broker waits for the controller to move its partitions.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a broker waits before it tries again to make replicas for which descriptors, memory or room were lacking.
+const MAKE_AGAIN: Duration = Duration::from_secs(2);
 /// How long one window of the metrics' histograms is.
 const METRICS_WINDOW: Duration = Duration::from_secs(150);
 
@@ -227,15 +231,37 @@ impl Starting {
 /// Applies every image that the quorum publishes, for as long as it does.
 async fn follow_metadata(broker: Arc<Broker>) {
     let mut published = broker.controller.subscribe();
+    let mut make_again = broker.host.now();
     loop {
         let next = published.borrow_and_update().clone();
         let following = broker.clone();
         // Replicas are made and deleted on the way: that waits for the disk.
         broker.host.blocking(move || following.publish(&next.image, next.last_offset)).await;
-        if published.changed().await.is_err() {
+        if !next_image(&broker, &mut published, &mut make_again).await {
             return;
         }
     }
+}
+
+/// Waits for the next image. Tries to make the replicas that are missing when it is time for that, however often images
+/// come. Says whether there is a next one.
+async fn next_image(
+    broker: &Arc<Broker>,
+    published: &mut watch::Receiver<Published>,
+    make_again: &mut Moment,
+) -> bool {
+    while broker.replicas_missing.load(Ordering::Relaxed) {
+        let left = make_again.since(broker.host.now());
+        if !left.is_zero()
+            && let Ok(changed) = broker.host.timeout(left, published.changed()).await
+        {
+            return changed.is_ok();
+        }
+        let missing = broker.clone();
+        broker.host.blocking(move || missing.make_missing()).await;
+        *make_again = broker.host.now() + MAKE_AGAIN;
+    }
+    published.changed().await.is_ok()
 }
 
 /// Ends when the directory of the metadata, or every log directory, has failed.
