@@ -16,6 +16,12 @@ use crate::broker::Broker;
 const REGISTRATION_VERSION: i16 = 4;
 /// How long a broker waits before it asks again what was not granted.
 const RETRY: Duration = Duration::from_millis(20);
+/// How long a broker asks to amend its registration before it says that it cannot.
+const AMEND_LIMIT: Duration = Duration::from_secs(10);
+/// How long it waits then.
+const AMEND_RETRY: Duration = Duration::from_secs(5);
+/// How long it waits at most for a change of the metadata before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// How often a leaving broker asks whether it may stop.
 const LEAVE_RETRY: Duration = Duration::from_millis(5);
 
@@ -132,8 +138,36 @@ fn registration_request(broker: &Broker, registration: &Registration) -> BrokerR
     }
 }
 
-/// Tells the cluster about the controller of this process, asking again as long as the active one cannot say
-/// (KIP-919).
+/// Registers again when `metadata.version` has risen to where a registration names log directories (3.7-IV2): the
+/// broker keeps its epoch, and what it is (`BrokerRegistrationTracker`). Ends once the cluster knows them.
+pub async fn register_directories(broker: Arc<Broker>, registration: Registration) {
+    let lacks_directories = || {
+        let image = broker.image.load();
+        let own = image.cluster.broker(broker.node_id);
+        own.is_some_and(|it| it.incarnation == registration.incarnation && it.directories.is_empty())
+    };
+    while lacks_directories() {
+        let has_place = || broker.image.load().features.version().has_directory_assignment();
+        if !has_place() {
+            broker.wait_for_image(LOOK_AGAIN, has_place).await;
+            continue;
+        }
+        let directories = broker.online_directories();
+        match register(&broker, &Registration { directories, ..registration.clone() }, AMEND_LIMIT).await {
+            Ok(epoch) => {
+                tracing::info!(%epoch, "registered again, with log directories");
+                broker.wait_for_image(LOOK_AGAIN, || !lacks_directories()).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "log directories cannot be registered yet");
+                broker.host.sleep(AMEND_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Tells the cluster about the controller of this process, once the level has a record for it (3.7-IV0), asking again
+/// as long as the active one cannot say (KIP-919).
 pub async fn register_controller(broker: Arc<Broker>, incarnation: Uuid, listeners: Vec<AdvertisedListener>) {
     use controller_registration_request::{Feature, Listener};
     let told = listeners.into_iter().map(|it| Listener {
@@ -157,8 +191,10 @@ pub async fn register_controller(broker: Arc<Broker>, incarnation: Uuid, listene
         ..Default::default()
     };
     loop {
-        if !broker.image.load().features.version().has_controller_registration() {
-            return;
+        let has_place = || broker.image.load().features.version().has_controller_registration();
+        if !has_place() {
+            broker.wait_for_image(LOOK_AGAIN, has_place).await;
+            continue;
         }
         match broker.controller.submit(Request::RegisterController(request.clone())).await {
             Ok(Reply::RegisterController(reply)) if reply.error_code == 0 => return,

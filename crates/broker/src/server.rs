@@ -207,6 +207,8 @@ impl Starting {
         let registering =
             lifecycle::register_controller(broker.clone(), registration.incarnation, controller);
         running.tasks.push(broker.host.spawn(registering));
+        let amending = lifecycle::register_directories(broker.clone(), registration);
+        running.tasks.push(broker.host.spawn(amending));
         running.tier_logs(&settings).await?;
         running.tasks.push(broker.host.spawn(placements::tell(broker.clone())));
         running.tasks.push(broker.host.spawn(moves::carry_out(broker.clone())));

@@ -45,6 +45,16 @@ impl Node {
 
     /// A fresh server with several log directories.
     pub(crate) fn with_log_dirs(log_dirs: usize, settings: &[&str]) -> Node {
+        let options = format::Options {
+            cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
+            quorum: InitialQuorum::Standalone,
+            ..format::Options::default()
+        };
+        Node::formatted(log_dirs, settings, &options)
+    }
+
+    /// A fresh server whose directories were formatted so.
+    pub(crate) fn formatted(log_dirs: usize, settings: &[&str], options: &format::Options) -> Node {
         let directory = tempfile::tempdir().unwrap();
         let paths: Vec<String> =
             (0..log_dirs).map(|it| directory.path().join(format!("d{it}")).display().to_string()).collect();
@@ -57,12 +67,7 @@ impl Node {
         let host = Host::real();
         let clients = Builder::new_current_thread().enable_all().build().unwrap();
         let mut node = Node { directory, host, clients, server: None, overrides };
-        let options = format::Options {
-            cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
-            quorum: InitialQuorum::Standalone,
-            ..format::Options::default()
-        };
-        format::format(&node.host, &node.settings().server, &options).unwrap();
+        format::format(&node.host, &node.settings().server, options).unwrap();
         node.resume();
         node
     }

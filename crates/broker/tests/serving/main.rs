@@ -3,6 +3,7 @@
 mod compaction;
 mod configs;
 mod failure;
+mod feature_levels;
 mod fetch;
 mod fixture;
 mod log_dirs;
