@@ -88,11 +88,39 @@ impl ClusterReport {
         if let Err(says) = tier::settings::check_topics(settings, &self.image) {
             findings.push(Finding::new(Weight::Refusal, "tiered storage", says));
         }
+        findings.extend(self.of_tiering(settings));
         if self.brokers.len() > 1 {
             let others = self.brokers.len() - 1;
             let says = format!("{others} other brokers are registered: their partitions have no leader here");
             findings.push(Finding::new(Weight::Warning, "cluster", says));
         }
         findings
+    }
+
+    /// What becomes of tiered storage, where it is on and has a store.
+    fn of_tiering(&self, settings: &BrokerSettings) -> Option<Finding> {
+        let store = tier::settings::store_name(settings)?;
+        let about = "tiered storage";
+        let count = self.tiered.len();
+        let finding = match tier::settings::foreign_class(settings) {
+            _ if count == 0 => Finding::new(
+                Weight::Note,
+                about,
+                format!(
+                    "it is on, in {store}; no topic is tiered: nothing leaves the disk until one has \
+                     remote.storage.enable=true"
+                ),
+            ),
+            Some(class) => Finding::new(
+                Weight::Warning,
+                about,
+                format!(
+                    "{count} topics are tiered; segments go to {store} from now on, and those that {class} has tiered \
+                     have names that Ottla does not know: they cannot be read here"
+                ),
+            ),
+            None => Finding::new(Weight::Note, about, format!("{count} topics are tiered, in {store}")),
+        };
+        Some(finding)
     }
 }

@@ -151,6 +151,54 @@ fn a_directory_is_described_and_left_as_it_is() {
     assert!(cluster.features.contains(&("kraft.version".to_owned(), 1)), "{:?}", cluster.features);
 }
 
+const AIVEN: &str = "io.aiven.kafka.tieredstorage.RemoteStorageManager";
+
+#[test]
+fn a_store_that_is_a_java_class_is_told_with_what_there_is_instead() {
+    let host = Host::simulated(1);
+    formatted(&host, &load(&host, &[]));
+    let class = format!("remote.log.storage.manager.class.name={AIVEN}");
+    let aivens = [
+        "remote.log.storage.system.enable=true",
+        class.as_str(),
+        "remote.log.storage.manager.class.path=/opt/tiered-storage/*",
+        "remote.log.storage.manager.impl.prefix=rsm.config.",
+        "rsm.config.storage.backend.class=io.aiven.kafka.tieredstorage.storage.s3.S3Storage",
+        "rsm.config.storage.s3.bucket.name=segments",
+        "rsm.config.chunk.size=4194304",
+    ];
+    let found = look_only(&host, &load(&host, &aivens));
+    let refusals = says(&found, Weight::Refusal);
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    for word in ["remote.log.storage.system.enable", AIVEN, "ottla.remote.storage.url", "cannot be read"] {
+        assert!(refusals[0].contains(word), "{refusals:?}");
+    }
+    let plug_in = found.findings.iter().find(|it| it.kind == Kind::PlugIn).expect("told");
+    assert_eq!(plug_in.about, "remote.log.storage.manager.class.name");
+    assert!(plug_in.says.contains(AIVEN) && plug_in.says.contains("ottla.remote.storage.url"), "{plug_in}");
+    let unknown = found.findings.iter().filter(|it| it.kind == Kind::Unknown).collect::<Vec<_>>();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    // With a store of Ottla's own it would start.
+    let mut replaced = aivens.to_vec();
+    replaced.push("ottla.remote.storage.url=memory:///");
+    let found = look_only(&host, &load(&host, &replaced));
+    assert_eq!(says(&found, Weight::Refusal), Vec::<String>::new());
+}
+
+#[test]
+fn tiered_storage_without_a_tiered_topic_is_told() {
+    let host = Host::simulated(1);
+    formatted(&host, &load(&host, &[]));
+    let on = ["remote.log.storage.system.enable=true", "ottla.remote.storage.url=file:///tier"];
+    let told =
+        |found: &Readiness| says(found, Weight::Note).into_iter().find(|it| it.starts_with("tiered storage"));
+    let note = told(&look_only(&host, &load(&host, &on))).expect("a note");
+    for word in ["/tier", "no topic is tiered", "remote.storage.enable=true"] {
+        assert!(note.contains(word), "{note}");
+    }
+    assert_eq!(told(&look_only(&host, &load(&host, &[]))), None, "it is off");
+}
+
 #[test]
 fn logs_are_counted_and_sorted() {
     let host = Host::simulated(1);

@@ -57,6 +57,20 @@ pub(crate) fn check_store(settings: &BrokerSettings) -> Result<(), String> {
     }
 }
 
+/// The store, for an operator; `None` if tiered storage is off or has no store.
+pub(crate) fn store_name(settings: &BrokerSettings) -> Option<String> {
+    match store_options(settings).ok()?? {
+        StoreChoice::Directory(path) => Some(path.display().to_string()),
+        StoreChoice::Url(options) => Some(options.url),
+    }
+}
+
+/// The Java class that the settings name for the store, if Ottla does not know it.
+pub(crate) fn foreign_class(settings: &BrokerSettings) -> Option<&str> {
+    let class = settings.server.tiered.remote_log_storage_manager_class_name.as_deref()?.trim();
+    (class != LOCAL_TIERED_STORAGE).then_some(class)
+}
+
 /// Refuses tiered topics without a store, as Kafka does.
 pub(crate) fn check_topics(settings: &BrokerSettings, image: &Image) -> Result<(), String> {
     if is_enabled(settings) {
@@ -112,7 +126,7 @@ pub(super) fn store_options(settings: &BrokerSettings) -> Result<Option<StoreCho
         Some(other) => Err(format!(
             "remote.log.storage.manager.class.name: Ottla loads no Java classes, and does not know {other}; name \
              the store with ottla.remote.storage.url instead, for example s3://bucket/prefix, gs://bucket, \
-             az://container or file:///directory"
+             az://container or file:///directory; what {other} has tiered has other names and cannot be read"
         )),
         None => {
             Err("remote.log.storage.system.enable needs a store: set ottla.remote.storage.url, for example \
