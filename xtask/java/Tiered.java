@@ -30,7 +30,7 @@ import java.util.concurrent.ExecutionException;
  * Fills tiered topics, waits until their sealed segments have left the local disk, and tells what can be read.
  *
  * <p>Arguments: the server, then any of {@code write:N}, {@code settle}, {@code offsets}, {@code read}, {@code times},
- * {@code refusals}, {@code delete}, {@code disable}, {@code drop}, {@code others} and {@code patient} (what can be done
+ * {@code refusals}, {@code large} (segments that are put in parts), {@code delete}, {@code disable}, {@code drop}, {@code others} and {@code patient} (what can be done
  * while the store does not answer) and {@code mark} (a section between others).
  */
 public final class Tiered {
@@ -64,6 +64,7 @@ public final class Tiered {
                 case "read" -> it.read();
                 case "times" -> it.times();
                 case "refusals" -> it.refusals();
+                case "large" -> it.large();
                 case "delete" -> it.delete();
                 case "disable" -> it.disable();
                 case "drop" -> it.drop();
@@ -287,6 +288,26 @@ public final class Tiered {
         tryAlter("tier-plain", Map.of("remote.storage.enable", "maybe"));
     }
 
+    /** A segment of more than one part leaves the disk and is read from the store. */
+    private void large() throws Exception {
+        System.out.println("## tier-large");
+        create("tier-large", Map.of("segment.bytes", "41943040"));
+        try (KafkaProducer<byte[], byte[]> producer = producer(Map.of())) {
+            for (int number = 0; number < 4_800; number++) {
+                producer.send(new ProducerRecord<>("tier-large", 0, TIME + number, null, value(9, number))).get();
+            }
+        }
+        long end = System.currentTimeMillis() + 90_000;
+        while (offset("tier-large", OffsetSpec.earliestLocal()).offset() == 0) {
+            if (System.currentTimeMillis() > end) {
+                throw new IllegalStateException("no large segment has left the disk");
+            }
+            Thread.sleep(200);
+        }
+        System.out.println("local from " + offset("tier-large", OffsetSpec.earliestLocal()).offset());
+        System.out.println(read("tier-large", "read_uncommitted", 1_048_576));
+    }
+
     /** Deletes records up to the middle of what is tiered. */
     private void delete() throws Exception {
         for (String topic : TOPICS) {
@@ -355,6 +376,7 @@ public final class Tiered {
     }
 
     private void drop() throws Exception {
-        admin.deleteTopics(TOPICS).all().get();
+        admin.deleteTopics(admin.listTopics().names().get().stream().filter(it -> it.startsWith("tier-")).toList())
+            .all().get();
     }
 }

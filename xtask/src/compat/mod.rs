@@ -18,6 +18,7 @@ mod mask;
 pub mod node;
 pub mod reference;
 mod roundtrip;
+mod store_server;
 mod streams;
 mod takeover;
 mod tier;
@@ -283,7 +284,13 @@ const SCENARIOS: &[Scenario] = &[
         name: "tier-s3",
         about: "tiered storage in a bucket of a real S3 server (moto)",
         ci: false,
-        kind: Kind::Alone(tier::s3_server),
+        kind: Kind::Alone(tier::s3),
+    },
+    Scenario {
+        name: "tier-azure",
+        about: "tiered storage in a container of a server of Azure Blob Storage (Azurite)",
+        ci: false,
+        kind: Kind::Alone(tier::azure),
     },
     Scenario {
         name: "files",

@@ -1,9 +1,7 @@
 //! Tiered storage: the same script against Apache Kafka with its `LocalTieredStorage` and against Ottla, one
-//! directory and one bucket.
+//! directory and one bucket of each cloud.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Setting;
@@ -11,15 +9,13 @@ use super::capture::capture;
 use super::mask::mask;
 use super::node::{Maker, Node};
 use super::reference::{ClassPath, Reference};
+use super::store_server::{Cloud, StoreServer};
 use super::transcript::Transcript;
 use super::{roundtrip, tools};
-use crate::command;
-use crate::workspace::{Outcome, root};
+use crate::workspace::Outcome;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const EMPTY_LIMIT: Duration = Duration::from_secs(60);
-const SERVER_LIMIT: Duration = Duration::from_secs(60);
-const BUCKET: &str = "ottla-tier";
 
 /// What both servers are told.
 const SETTINGS: &str = "remote.log.storage.system.enable=true\n\
@@ -41,14 +37,14 @@ const TOOLS: &str = "kafka-get-offsets --bootstrap-server {server} --topic tier-
     kafka-topics --bootstrap-server {server} --describe --topic __remote_log_metadata\n";
 
 /// Where segments go.
-enum Place {
+enum Place<'a> {
     /// A directory, in the way of Kafka's class for tests.
     Directory(PathBuf),
-    /// A bucket at this address.
-    Bucket(String),
+    /// The bucket of a server.
+    Bucket(&'a StoreServer),
 }
 
-impl Place {
+impl Place<'_> {
     fn settings(&self) -> String {
         match self {
             Place::Directory(path) => format!(
@@ -57,12 +53,7 @@ impl Place {
                  rsm.config.dir={}\n",
                 path.display()
             ),
-            Place::Bucket(address) => format!(
-                "{SETTINGS}ottla.remote.storage.url=s3://{BUCKET}/prefix\n\
-                 rsm.config.aws.endpoint={address}\nrsm.config.aws.allow.http=true\n\
-                 rsm.config.aws.region=us-east-1\nrsm.config.aws.access.key.id=test\n\
-                 rsm.config.aws.secret.access.key=test\n"
-            ),
+            Place::Bucket(server) => format!("{SETTINGS}{}", server.settings()),
         }
     }
 
@@ -81,13 +72,7 @@ impl Place {
                     objects.push((key, std::fs::metadata(&file)?.len()));
                 }
             }
-            Place::Bucket(address) => {
-                for line in s3(reference, address, "list")?.lines() {
-                    let (size, key) = line.split_once(' ').ok_or("a line without a size")?;
-                    let key = key.strip_prefix("prefix/").unwrap_or(key);
-                    objects.push((key.to_owned(), size.parse()?));
-                }
-            }
+            Place::Bucket(server) => objects = server.objects(reference)?,
         }
         Ok(objects)
     }
@@ -104,13 +89,23 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     Ok((expected, seen))
 }
 
-/// The scenario `tier-s3`: the same in a bucket of a real S3 server as in a directory.
-pub fn s3_server(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
-    let mut expected = alone(setting, setting.candidate.clone(), "tier-directory", None)?;
-    let server = S3Server::start(setting.reference)?;
-    s3(setting.reference, &server.address, "make")?;
-    let place = Place::Bucket(server.address.clone());
-    let mut seen = alone(setting, setting.candidate.clone(), "tier-bucket", Some(place))?;
+/// The scenario `tier-s3`.
+pub fn s3(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    in_cloud(setting, Cloud::S3)
+}
+
+/// The scenario `tier-azure`.
+pub fn azure(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    in_cloud(setting, Cloud::Azure)
+}
+
+/// The same in a bucket of a server that speaks a cloud's protocol as in a directory.
+fn in_cloud(setting: &Setting<'_>, cloud: Cloud) -> Outcome<(Transcript, Transcript)> {
+    let server = StoreServer::start(setting.reference, cloud, &setting.folder)?;
+    let directory = format!("tier-directory-{cloud:?}");
+    let mut expected = alone(setting, setting.candidate.clone(), &directory, None)?;
+    let (bucket, place) = (format!("tier-bucket-{cloud:?}"), Place::Bucket(&server));
+    let mut seen = alone(setting, setting.candidate.clone(), &bucket, Some(place))?;
     seen.append_under("a store that hangs", &hanging(setting, &server)?);
     expected.append_under(
         "a store that hangs",
@@ -123,10 +118,10 @@ pub fn s3_server(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
 }
 
 /// While the store does not answer, whoever needs nothing of it is served, and whoever does waits and loses nothing.
-fn hanging(setting: &Setting<'_>, server: &S3Server) -> Outcome<Transcript> {
+fn hanging(setting: &Setting<'_>, server: &StoreServer) -> Outcome<Transcript> {
     let reference = setting.reference;
-    let place = Place::Bucket(server.address.clone());
-    let mut node = node(setting, setting.candidate.clone(), "tier-hanging", &place)?;
+    let (name, place) = (format!("tier-hanging-{:?}", server.cloud()), Place::Bucket(server));
+    let mut node = node(setting, setting.candidate.clone(), &name, &place)?;
     node.start()?;
     tiered(reference, &node, &["write:1", "settle"])?;
     // Nothing of it is in memory then.
@@ -149,7 +144,7 @@ fn hanging(setting: &Setting<'_>, server: &S3Server) -> Outcome<Transcript> {
     Ok(transcript)
 }
 
-fn node<'a>(setting: &Setting<'a>, maker: Maker, name: &str, place: &Place) -> Outcome<Node<'a>> {
+fn node<'a>(setting: &Setting<'a>, maker: Maker, name: &str, place: &Place<'_>) -> Outcome<Node<'a>> {
     let mut node = Node::new(maker, setting.reference, setting.folder.join(name), 1)?;
     node.add_settings(&place.settings())?;
     node.add_jars(setting.reference.tiered_storage()?);
@@ -158,7 +153,7 @@ fn node<'a>(setting: &Setting<'a>, maker: Maker, name: &str, place: &Place) -> O
 }
 
 /// One server, from the first record to the last deletion.
-fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place>) -> Outcome<Transcript> {
+fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place<'_>>) -> Outcome<Transcript> {
     let place = place.unwrap_or_else(|| Place::Directory(setting.folder.join(format!("{name}-tier"))));
     let mut node = node(setting, maker, name, &place)?;
     node.start()?;
@@ -168,7 +163,7 @@ fn alone(setting: &Setting<'_>, maker: Maker, name: &str, place: Option<Place>) 
         &node,
         &[
             "write:1", "settle", "offsets", "read", "times", "refusals", "write:2", "settle", "offsets",
-            "read",
+            "read", "large",
         ],
     )?;
     transcript.append_under("", &tools::play(TOOLS, reference, &node, &tools_folder(&node)?)?);
@@ -265,57 +260,5 @@ fn tiered(reference: &Reference, node: &Node<'_>, steps: &[&str]) -> Outcome<Tra
     match said.success("Tiered") {
         Ok(text) => Ok(Transcript::parse(&mask(&text, node))),
         Err(error) => Err(format!("{error}\n{}", node.last_words()).into()),
-    }
-}
-
-fn python(reference: &Reference) -> Outcome<PathBuf> {
-    reference.python("moto", &["moto[s3,server]==5.2.5"])
-}
-
-/// What `xtask/clients/s3.py` says.
-fn s3(reference: &Reference, address: &str, what: &str) -> Outcome<String> {
-    let mut command = Command::new(python(reference)?);
-    command.arg(root().join("xtask/clients/s3.py")).args([address, BUCKET, what]);
-    capture(&mut command, b"", SERVER_LIMIT)?.success("s3.py")
-}
-
-/// moto, a server of S3; ended when dropped.
-struct S3Server {
-    process: Child,
-    address: String,
-}
-
-impl S3Server {
-    fn start(reference: &Reference) -> Outcome<S3Server> {
-        let python = python(reference)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let program = python.parent().unwrap_or(Path::new("")).join("moto_server");
-        let mut command = Command::new(program);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().map_err(|error| format!("cannot start moto: {error}"))?;
-        let server = S3Server { process, address: format!("http://127.0.0.1:{port}") };
-        let end = Instant::now() + SERVER_LIMIT;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > end {
-                return Err("moto did not start".into());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(server)
-    }
-}
-
-impl S3Server {
-    fn signal(&self, signal: &str) -> Outcome {
-        command::show_nothing("kill", &[signal, &self.process.id().to_string()])
-    }
-}
-
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        // It holds nothing that outlives the run.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
