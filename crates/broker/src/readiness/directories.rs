@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ottla_base::{Offset, Uuid};
-use ottla_host::disk::Space;
+use ottla_host::disk::{DirectoryEntry, Space};
 use ottla_host::{Disk, Host};
 use ottla_metadata::Image;
 use ottla_storage::checkpoint_file::{RECOVERY_POINT_CHECKPOINT, read_offsets};
@@ -23,6 +23,9 @@ use ottla_storage::{BatchAt, TopicPartition};
 use super::{Finding, Weight};
 use crate::config::BrokerSettings;
 use crate::replicas;
+
+#[cfg(test)]
+mod tests;
 
 const UNFORMATTED: &str = "not formatted: run `ottla format --standalone -t $(ottla cluster random-id) -c \
                            <server.properties>` first";
@@ -324,6 +327,11 @@ impl<'a> Survey<'a> {
             DirectoryStanding::Delete => self.report.deleted.push(name),
             DirectoryStanding::Future => self.report.futures.push(name),
             DirectoryStanding::Current => {
+                let files = match disk.list(&path) {
+                    // A server that runs may have renamed or deleted it since.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    listed => listed?,
+                };
                 let topic_id = ottla_storage::partition_metadata::read_topic_id(disk, &path).ok().flatten();
                 let unwanted = cluster.is_some_and(|(image, settings)| {
                     let found = std::iter::once((partition.clone(), topic_id));
@@ -334,7 +342,7 @@ impl<'a> Survey<'a> {
                 }
                 self.topics.insert(partition.topic.to_string());
                 self.report.partitions += 1;
-                self.take_segments(disk, &path, &partition, clean)?;
+                self.take_segments(disk, &path, files, &partition, clean);
             }
         }
         Ok(())
@@ -344,11 +352,12 @@ impl<'a> Survey<'a> {
         &mut self,
         disk: &Disk,
         path: &Path,
+        files: Vec<DirectoryEntry>,
         partition: &TopicPartition,
         clean: bool,
-    ) -> io::Result<()> {
+    ) {
         let mut segments: Vec<(Offset, u64)> = Vec::new();
-        for entry in disk.list(path)? {
+        for entry in files {
             let parsed = FileName::parse(&entry.name);
             let is_live = |it: &FileName| it.kind == SegmentFile::Log && it.standing == Standing::Live;
             let Some(file) = parsed.filter(is_live) else { continue };
@@ -366,7 +375,6 @@ impl<'a> Survey<'a> {
             let first = segments.partition_point(|it| it.0 <= from).saturating_sub(1);
             self.report.recovery_bytes += segments[first..].iter().map(|it| it.1).sum::<u64>();
         }
-        Ok(())
     }
 }
 
