@@ -200,6 +200,26 @@ fn tiered_storage_without_a_tiered_topic_is_told() {
 }
 
 #[test]
+fn what_another_plug_in_has_tiered_is_told_to_be_out_of_reach() {
+    let host = Host::simulated(1);
+    formatted(&host, &load(&host, &[]));
+    let class = format!("remote.log.storage.manager.class.name={AIVEN}");
+    let own =
+        ["remote.log.storage.system.enable=true", "ottla.remote.storage.url=memory:///", class.as_str()];
+    for (settings, weight, word) in [
+        (load(&host, &own), Weight::Warning, AIVEN),
+        (load(&host, &own[..2]), Weight::Note, "1 topics are tiered, in memory:///"),
+    ] {
+        let mut cluster = look_only(&host, &settings).cluster.expect("a cluster");
+        cluster.tiered.push("orders".to_owned());
+        let findings = cluster.findings(&settings);
+        let told: Vec<_> = findings.iter().filter(|it| it.about == "tiered storage").collect();
+        let [told] = &told[..] else { panic!("{findings:?}") };
+        assert!(told.weight == weight && told.says.contains(word), "{told}");
+    }
+}
+
+#[test]
 fn logs_are_counted_and_sorted() {
     let host = Host::simulated(1);
     let settings = load(&host, &[]);
