@@ -3,7 +3,14 @@
 use ottla_base::{ErrorCode, Offset, Str};
 use ottla_record::{Batches, StoredBatch};
 use ottla_storage::TopicPartition;
+use ottla_wire::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic,
+};
+use ottla_wire::messages::describe_transactions_request::DescribeTransactionsRequest;
+use ottla_wire::messages::end_txn_request::EndTxnRequest;
 use ottla_wire::messages::find_coordinator_request::FindCoordinatorRequest;
+use ottla_wire::messages::init_producer_id_request::InitProducerIdRequest;
+use ottla_wire::messages::init_producer_id_response::InitProducerIdResponse;
 use ottla_wire::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -171,4 +178,82 @@ fn committed_offsets_are_known_from_a_compacted_log() {
             assert_eq!(found, Some(offset), "{group}");
         }
     }
+}
+
+#[test]
+fn transactions_are_known_from_a_compacted_log() {
+    let settings = [
+        SETTINGS[0],
+        "transaction.state.log.num.partitions=1",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+    ];
+    let mut node = Node::start(&settings);
+    node.create_topic("t", 1, &[]);
+    let begin = |node: &Node, id: &'static str| -> InitProducerIdResponse {
+        let request = InitProducerIdRequest {
+            transactional_id: Some(Str::from_static(id)),
+            transaction_timeout_ms: 600_000,
+            ..Default::default()
+        };
+        let tries = (0..1000).map(|_| node.ask(4, &request));
+        use ErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+        let passing =
+            [CoordinatorNotAvailable, CoordinatorLoadInProgress, NotCoordinator].map(ErrorCode::code);
+        let mut tries = tries.inspect(|it| {
+            if passing.contains(&it.error_code) {
+                node.pause(10)
+            }
+        });
+        tries.find(|it| !passing.contains(&it.error_code)).unwrap()
+    };
+    let states = |node: &Node| {
+        let transactional_ids = ["a", "b", "open"].map(Str::from_static).into();
+        let request = DescribeTransactionsRequest { transactional_ids, ..Default::default() };
+        let told = node.ask(0, &request).transaction_states.into_iter();
+        let told = told
+            .map(|it| (it.error_code, it.transaction_state, it.producer_id, it.producer_epoch, it.topics));
+        told.collect::<Vec<_>>()
+    };
+    let key = Str::from_static("a");
+    node.ask(3, &FindCoordinatorRequest { key, key_type: 1, ..Default::default() });
+    assert_eq!(begin(&node, "a").error_code, 0);
+    for (key, value) in [("internal.segment.bytes", "2000"), ("min.cleanable.dirty.ratio", "0.01")] {
+        assert_eq!(set(&node, 2, "__transaction_state", key, value).0, ErrorCode::None);
+    }
+    let open = begin(&node, "open");
+    let topic =
+        AddPartitionsToTxnTopic { name: Str::from_static("t"), partitions: vec![0], ..Default::default() };
+    let added = AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: Str::from_static("open"),
+        v3_and_below_producer_id: open.producer_id,
+        v3_and_below_producer_epoch: open.producer_epoch,
+        v3_and_below_topics: vec![topic],
+        ..Default::default()
+    };
+    let added = node.ask(3, &added);
+    assert_eq!(added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code, 0);
+    for round in 0..300 {
+        assert_eq!(begin(&node, if round % 2 == 0 { "a" } else { "b" }).error_code, 0);
+    }
+    wait_until_cleaned(&node, "__transaction_state", 200);
+    let before = states(&node);
+    assert!(before.iter().all(|it| it.0 == 0), "{before:?}");
+    assert_eq!((before[2].1.as_str(), before[2].4.len()), ("Ongoing", 1));
+    for end in [Node::stop, Node::kill] {
+        end(&mut node);
+        node.resume();
+        // Whoever asks first may come before all is read.
+        let found = (0..1000).map(|_| states(&node)).inspect(|_| node.pause(10)).find(|it| it[0].0 == 0);
+        assert_eq!(found.unwrap(), before);
+    }
+    assert_eq!(begin(&node, "a").producer_epoch, before[0].3 + 1);
+    let commit = EndTxnRequest {
+        transactional_id: Str::from_static("open"),
+        producer_id: open.producer_id,
+        producer_epoch: open.producer_epoch,
+        committed: true,
+        ..Default::default()
+    };
+    assert_eq!(node.ask(3, &commit).error_code, 0);
 }
