@@ -41,7 +41,10 @@ import java.util.stream.Stream;
 public final class Compaction {
     private static final long TIME = 1_600_000_000_000L;
     private static final List<String> CODECS = List.of("none", "gzip", "snappy", "lz4", "zstd");
-    private static final List<String> TOPICS = List.of("c-plain", "c-mixed", "c-append-time");
+    /** Topics whose first instalment {@code LegacyLogs} writes. */
+    private static final List<String> LEGACY_TOPICS = List.of("c-legacy", "c-legacy-cleaned");
+    private static final List<String> TOPICS =
+        Stream.concat(Stream.of("c-plain", "c-mixed", "c-append-time"), LEGACY_TOPICS.stream()).toList();
     private static final String NEVER = "9000000000000";
 
     private final String server;
@@ -85,18 +88,38 @@ public final class Compaction {
             Map<String, String> appendTime = new HashMap<>(configs);
             appendTime.put("message.timestamp.type", "LogAppendTime");
             create("c-append-time", appendTime);
+            for (String topic : LEGACY_TOPICS) {
+                create(topic, configs);
+            }
         } else {
             lag(NEVER);
+            overLegacy(instalment);
         }
         plain(instalment);
         mixed(instalment);
         // The last segments are never compacted: what is to be must not be in them.
         for (String topic : TOPICS) {
+            if (instalment == 1 && LEGACY_TOPICS.contains(topic)) {
+                continue;
+            }
             try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("enable.idempotence", "false", "acks", "1"))) {
                 for (int record = 0; record < 4; record++) {
                     send(producer, topic, TIME, "filler " + record, "f".repeat(3500), false);
                     producer.flush();
                 }
+            }
+        }
+    }
+
+    /** New values and tombstones for some of the keys that are in old formats. */
+    private void overLegacy(int instalment) throws Exception {
+        long time = TIME + instalment * 1_000_000L;
+        for (String topic : LEGACY_TOPICS) {
+            try (KafkaProducer<byte[], byte[]> producer = producer(Map.of("enable.idempotence", "false", "acks", "1"))) {
+                for (String key : List.of("a", "d", "m", "aa", "l", "new")) {
+                    send(producer, topic, time, key, key.equals("m") ? null : "over it", key.equals("a"));
+                }
+                producer.flush();
             }
         }
     }
@@ -237,7 +260,7 @@ public final class Compaction {
                         : "-";
                     String time = batch.isControlBatch() || directory.getName().startsWith("c-append")
                         ? batch.timestampType().toString() : batch.timestampType() + " " + batch.maxTimestamp();
-                    System.out.println("batch " + batch.baseOffset() + ".." + batch.lastOffset() + " records "
+                    System.out.println("batch v" + batch.magic() + " " + batch.baseOffset() + ".." + batch.lastOffset() + " records "
                         + batch.countOrNull() + " " + producer + " " + batch.baseSequence() + ".." + batch.lastSequence()
                         + " " + batch.compressionType() + " " + time + " epoch " + batch.partitionLeaderEpoch()
                         + (batch.isTransactional() ? " transactional" : "") + (horizon ? " horizon" : ""));
@@ -278,6 +301,9 @@ public final class Compaction {
                             line.append(record.value() == null ? "null" : new String(record.value()));
                             for (Header header : record.headers()) {
                                 line.append(' ').append(header.key());
+                            }
+                            if (!topic.equals("c-append-time")) {
+                                line.append(' ').append(record.timestampType()).append(' ').append(record.timestamp());
                             }
                             System.out.println(line);
                         }

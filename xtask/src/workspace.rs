@@ -29,7 +29,7 @@ pub fn files() -> Outcome<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Copies a folder with everything in it.
+/// Copies a folder with everything in it, and when its files were last written to.
 pub fn copy_folder(from: &Path, to: &Path) -> Outcome {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
@@ -38,7 +38,9 @@ pub fn copy_folder(from: &Path, to: &Path) -> Outcome {
         if entry.file_type()?.is_dir() {
             copy_folder(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), target)?;
+            std::fs::copy(entry.path(), &target)?;
+            let modified = entry.metadata()?.modified()?;
+            std::fs::File::options().write(true).open(target)?.set_modified(modified)?;
         }
     }
     Ok(())

@@ -16,7 +16,8 @@ const SETTINGS: &str = "log.cleaner.backoff.ms=100\nlog.segment.delete.delay.ms=
 /// Segments of topics that have no setting of their own are as small as they may be.
 const TESTER_SETTINGS: &str = "log.segment.bytes=1048576\nlog.cleaner.min.cleanable.ratio=0.01\n";
 
-/// The scenario `compaction`: one server writes a log that nobody may compact yet. A copy of it is compacted by Apache
+/// The scenario `compaction`: one server writes logs that nobody may compact yet; two of them begin with what brokers
+/// before 0.11 wrote. A copy of it is compacted by Apache
 /// Kafka, goes on with more records in Ottla's hands, and is compacted again; another the other way about. What is in
 /// the files after each pass, and what consumers see, must be the same.
 pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
@@ -24,6 +25,8 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     node.start()?;
     play(setting, &node, &["write:1"])?;
     node.stop()?;
+    let mut writer = setting.reference.program(ClassPath::Server, "LegacyLogs", &["-Dlog4j2.level=OFF"])?;
+    capture(writer.arg(&node.log_dirs()[0]), b"", LIMIT)?.success("LegacyLogs")?;
     let written = setting.folder.join("compaction-written");
     copy_folder(&node.log_dirs()[0], &written)?;
     let expected = passes(setting, &mut node, &[Maker::Kafka, setting.candidate.clone()])?;

@@ -228,7 +228,7 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "compaction",
-        about: "one log compacted by Apache Kafka and by Ottla, then by the other: what is left",
+        about: "logs compacted by Apache Kafka and by Ottla, then by the other: what is left",
         ci: true,
         kind: Kind::Alone(compaction::run),
     },
