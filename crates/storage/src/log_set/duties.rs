@@ -18,7 +18,7 @@ use crate::clean_shutdown::write_clean_shutdown;
 use crate::error::StorageError;
 use crate::file_names::TopicPartition;
 use crate::files::Directory;
-use crate::log::Log;
+use crate::log::{LastShutdown, Log};
 
 /// Something that is done now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,11 +298,21 @@ impl LogSet {
         tracing::info!(elapsed_ms, "closed all logs");
     }
 
+    /// Whether a log of a directory could not be opened after an unclean stop, for lack of something: its recovery is
+    /// still to come.
+    fn has_unrecovered(&self, directory: &LogDirectory) -> bool {
+        self.damaged.read().values().any(|it| {
+            Arc::ptr_eq(&it.directory, &directory.directory)
+                && it.last_shutdown == LastShutdown::Unclean
+                && matches!(it.error, StorageError::Full { .. })
+        })
+    }
+
     /// Says in each log directory how far its logs are durable, and that they were closed.
     fn sign_off(&self, broker_epoch: BrokerEpoch) {
         self.write_checkpoints();
         for directory in &self.directories {
-            if directory.is_loaded() {
+            if directory.is_loaded() && !self.has_unrecovered(directory) {
                 let path = directory.directory.path();
                 if let Err(error) = write_clean_shutdown(&self.host.disk(), path, broker_epoch) {
                     directory.directory.fail_for_good(path, &error);

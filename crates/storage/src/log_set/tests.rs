@@ -232,6 +232,33 @@ async fn a_log_that_lacks_descriptors_for_long_is_opened_when_it_is_asked_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_could_not_be_recovered_is_recovered_after_a_clean_stop() {
+    let host = Host::simulated(10);
+    let (set, _) = open(&host, 1).await;
+    for partition in 0..5 {
+        let log = make(&set, partition);
+        for _ in 0..10 {
+            append(&log, TIME, &[b"a"]);
+        }
+    }
+    drop(set);
+    // The process ended in the middle of an append.
+    let path = "/data0/orders-3/00000000000000000000.log";
+    let bytes = host.disk().read(path, 1 << 20).unwrap();
+    host.disk().write_atomically(path, &bytes[..bytes.len() - 7]).unwrap();
+    lack_descriptors(&host, Operation::Open, "orders-3", u64::MAX);
+    let (set, found) = open(&host, 1).await;
+    assert_eq!((found.logs.len(), set.damaged().len()), (4, 1));
+    set.stop(BrokerEpoch(2)).await;
+    drop(set);
+    host.simulation().unwrap().disk().heal();
+    let (set, found) = open(&host, 1).await;
+    assert_eq!((found.logs.len(), set.damaged().len()), (5, 0), "{:?}", set.damaged());
+    let ends: i64 = found.logs.iter().map(|it| it.log.view().end.get()).sum();
+    assert_eq!(ends, 4 * 10 + 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_copy_that_lacks_descriptors_is_not_replaced_by_an_empty_log() {
     let host = Host::simulated(9);
     stopped_with_five_logs(&host).await;
