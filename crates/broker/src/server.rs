@@ -290,7 +290,8 @@ async fn rotate_metrics(broker: Arc<Broker>) {
         broker.host.sleep(METRICS_WINDOW).await;
         broker.metrics.requests.rotate();
         broker.metrics.transactions.verification_time_us.rotate();
-        broker.metrics.shares.partition_load_us.rotate();
+        broker.metrics.shares.rotate();
+        broker.coordinators.rotate_metrics();
     }
 }
 

@@ -47,7 +47,10 @@ pub fn write_share_group_state(
         },
         unable: "Unable to write share group state",
     };
+    let (owner, began) = (broker.clone(), call.received);
     ask(broker, &request.group_id, topics, manner, move |answered| {
+        let took = owner.host.now().since(began);
+        answered.iter().flat_map(|(_, it)| it).for_each(|_| owner.metrics.shares.state_writes.note(took));
         let results = answered.into_iter().map(|(topic_id, partitions)| {
             let partitions = partitions.into_iter().map(|(partition, result)| {
                 let (error_code, error_message) = said(&result);

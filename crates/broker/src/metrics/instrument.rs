@@ -1,6 +1,7 @@
 //! What measures: counters that only grow, and histograms whose quantiles follow the last minutes.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -90,12 +91,58 @@ impl Histogram {
         })
     }
 
+    /// The largest value of the last two windows, as far as buckets tell; zero if there was none.
+    pub fn max(&self) -> u64 {
+        let is_seen = |it: &usize| self.windows.iter().any(|window| window[*it].load(Relaxed) > 0);
+        (0..BUCKETS).rev().find(is_seen).map_or(0, upper_bound)
+    }
+
     /// Ends the window: what was the present becomes the past, the past is forgotten.
     pub fn rotate(&self) {
         for (present, past) in self.windows[0].iter().zip(self.windows[1].iter()) {
             past.store(present.swap(0, Relaxed), Relaxed);
         }
     }
+}
+
+/// How long something takes: noted in microseconds, told in milliseconds.
+#[derive(Default)]
+pub struct Times(Histogram);
+
+impl Times {
+    /// Notes one time.
+    pub fn note(&self, took: Duration) {
+        self.0.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// How many were ever noted.
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    /// The average of all that were ever noted, in milliseconds; zero if there were none.
+    pub fn average_ms(&self) -> f64 {
+        milliseconds(self.0.sum()) / self.0.count().max(1) as f64
+    }
+
+    /// The longest of the last two windows, in milliseconds.
+    pub fn max_ms(&self) -> f64 {
+        milliseconds(self.0.max())
+    }
+
+    /// What [`Histogram::quantiles`] gives, in milliseconds.
+    pub fn quantiles_ms(&self) -> [f64; QUANTILES.len()] {
+        self.0.quantiles().map(milliseconds)
+    }
+
+    /// Ends the window.
+    pub fn rotate(&self) {
+        self.0.rotate();
+    }
+}
+
+fn milliseconds(micros: u64) -> f64 {
+    micros as f64 / 1_000.0
 }
 
 fn bucket(value: u64) -> usize {
@@ -134,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn times_are_told_in_milliseconds() {
+        let times = Times::default();
+        assert_eq!((times.count(), times.average_ms(), times.max_ms()), (0, 0.0, 0.0));
+        times.note(Duration::from_millis(1));
+        times.note(Duration::from_millis(3));
+        assert_eq!((times.count(), times.average_ms()), (2, 2.0));
+        assert!((3.0..3.2).contains(&times.max_ms()), "{}", times.max_ms());
+        assert!((1.0..1.1).contains(&times.quantiles_ms()[0]));
+        times.note(Duration::MAX);
+        assert_eq!(times.count(), 3);
+    }
+
+    #[test]
     fn quantiles_follow_the_last_two_windows() {
         let histogram = Histogram::default();
         assert_eq!(histogram.quantiles(), [0; 6]);
@@ -141,10 +201,13 @@ mod tests {
         let [median, .., last] = histogram.quantiles();
         assert!((500..=532).contains(&median), "{median}");
         assert!((999..=1063).contains(&last), "{last}");
+        assert!((1000..=1063).contains(&histogram.max()), "{}", histogram.max());
         histogram.rotate();
         assert_eq!(histogram.quantiles()[0], median);
+        assert!(histogram.max() >= 1000);
         histogram.rotate();
         assert_eq!(histogram.quantiles(), [0; 6]);
+        assert_eq!(histogram.max(), 0);
         assert_eq!((histogram.count(), histogram.sum()), (1000, 500_500));
     }
 }

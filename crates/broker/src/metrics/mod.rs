@@ -19,7 +19,7 @@
 //! but written straight from that state.
 
 mod cleaner;
-mod coordinators;
+pub mod coordinators;
 pub mod exposition;
 mod groups;
 pub mod http;

@@ -7,9 +7,10 @@
 use ottla_coordinator::share_partition::{AckType, Acknowledgement};
 
 use super::exposition::{Kind, Page};
-use super::instrument::{Counter, Histogram};
+use super::instrument::{Counter, Histogram, Times};
 
 const SHARES: &str = "kafka_server_sharegroupmetrics_";
+const COORDINATOR: &str = "kafka_server_share_coordinator_metrics_";
 const MICROSECONDS_PER_MILLISECOND: f64 = 1_000.0;
 
 /// What is counted about share groups.
@@ -21,6 +22,8 @@ pub struct ShareMetrics {
     renewed: Counter,
     /// `PartitionLoadTimeMs`, in microseconds.
     pub partition_load_us: Histogram,
+    /// `write-latency` of the share coordinator: how long changes of share partitions take to be in its log.
+    pub state_writes: Times,
 }
 
 impl ShareMetrics {
@@ -47,6 +50,12 @@ impl ShareMetrics {
         counter.add(records);
     }
 
+    /// Ends the window.
+    pub(crate) fn rotate(&self) {
+        self.partition_load_us.rotate();
+        self.state_writes.rotate();
+    }
+
     /// Writes every family.
     pub fn render(&self, page: &mut Page) {
         let name = format!("{SHARES}recordacknowledgements_total");
@@ -63,5 +72,12 @@ impl ShareMetrics {
         let name = format!("{SHARES}partitionloadtimems");
         let mut family = page.family(&name, Kind::Summary, "How long share partitions take to be loaded.");
         family.histogram(&[], &self.partition_load_us, MICROSECONDS_PER_MILLISECOND);
+        let writes = &self.state_writes;
+        let help = "Changes of share partitions that were put before a share coordinator and answered.";
+        page.counter(&format!("{COORDINATOR}write_total"), help, writes.count());
+        let help = "How long such changes take to be answered, in milliseconds, of all since the start.";
+        page.gauge(&format!("{COORDINATOR}write_latency_avg"), help, writes.average_ms());
+        let help = "How long the longest of the last minutes took to be answered, in milliseconds.";
+        page.gauge(&format!("{COORDINATOR}write_latency_max"), help, writes.max_ms());
     }
 }

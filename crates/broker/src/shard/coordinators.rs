@@ -60,6 +60,13 @@ impl Coordinators {
         );
     }
 
+    /// Ends the window of what is measured.
+    pub(crate) fn rotate_metrics(&self) {
+        for times in [self.groups.times(), self.share_states.times(), self.transactions.times()] {
+            times.rotate();
+        }
+    }
+
     /// Gives every seat up: whoever waits is told to look elsewhere.
     pub(crate) fn leave(&self, broker: &Arc<Broker>) {
         self.groups.leave_all(broker);

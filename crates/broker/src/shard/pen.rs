@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use ottla_base::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
+use ottla_host::Host;
 use ottla_machine::Atomicity;
 use ottla_record::{
     BatchBuilder, BatchOptions, Compression, CompressionLevel, EndTxnMarker, Refusal, end_txn_batch,
@@ -10,6 +11,7 @@ use ottla_record::{
 use ottla_storage::producer_state::ProducerOrigin;
 
 use super::kind::{Line, MarkerKind};
+use crate::metrics::coordinators::EventTimes;
 use crate::partition::{Partition, ProduceError};
 
 /// The header of a batch, and some room for what compression may add.
@@ -80,10 +82,20 @@ pub(super) fn compression(codec: i32) -> CompressionLevel {
 /// Lines that are becoming batches of a partition. What was put down is written by [`Pen::finish`] at the latest.
 pub(super) struct Pen<'p> {
     partition: &'p Partition,
+    watch: Watch<'p>,
     manner: Manner,
     /// Where the next batch must land.
     next: Offset,
     open: Option<OpenBatch>,
+}
+
+/// Measures how long appends take.
+#[derive(Clone, Copy)]
+pub(super) struct Watch<'p> {
+    /// Whose clock.
+    pub(super) host: &'p Host,
+    /// Where it is noted.
+    pub(super) times: &'p EventTimes,
 }
 
 struct OpenBatch {
@@ -94,8 +106,8 @@ struct OpenBatch {
 }
 
 impl<'p> Pen<'p> {
-    pub(super) fn new(partition: &'p Partition, manner: Manner, next: Offset) -> Pen<'p> {
-        Pen { partition, manner, next, open: None }
+    pub(super) fn new(partition: &'p Partition, manner: Manner, next: Offset, watch: Watch<'p>) -> Pen<'p> {
+        Pen { partition, watch, manner, next, open: None }
     }
 
     /// Whether the producers of a decision's lines may write them. What was put down before is appended first, so that it
@@ -189,7 +201,10 @@ impl<'p> Pen<'p> {
     fn append(&mut self, batch: Bytes, origin: ProducerOrigin, count: i32) -> Result<(), WriteError> {
         let expected = self.next;
         self.next = expected.after(i64::from(count));
-        match self.partition.append_own(batch, origin, self.manner.now) {
+        let began = self.watch.host.now();
+        let appended = self.partition.append_own(batch, origin, self.manner.now);
+        self.watch.times.flush.note(self.watch.host.now().since(began));
+        match appended {
             Ok(appended) if appended.first == expected && appended.end == self.next => Ok(()),
             Ok(appended) => Err(WriteError::Misplaced { expected, found: appended.first }),
             Err(error) => {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::asked::{Asked, Given};
 use super::kind::{Kind, Reply, Request};
 use super::load::Loaded;
-use super::pen::{Manner, NotAdmitted, Pen, TooLarge, WriteError, compression};
+use super::pen::{Manner, NotAdmitted, Pen, TooLarge, Watch, WriteError, compression};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -66,6 +66,8 @@ impl Standing {
 struct Entry<K: Kind> {
     input: Input<K::Machine, Caller<K>>,
     origin: ProducerOrigin,
+    /// Since when it waits for somebody who has the shard; nothing if nobody had it.
+    waits_since: Option<Moment>,
 }
 
 enum State<K: Kind> {
@@ -123,6 +125,11 @@ impl<K: Kind> Shard<K> {
         }
     }
 
+    /// How much waits in the inbox.
+    pub(super) fn waiting(&self) -> usize {
+        self.inbox.lock().len()
+    }
+
     /// Asks the machine. Whatever transactional records it writes are appended with the proof in `origin`.
     pub(super) fn ask(
         self: &Arc<Self>,
@@ -156,7 +163,9 @@ impl<K: Kind> Shard<K> {
         input: Input<K::Machine, Caller<K>>,
         origin: ProducerOrigin,
     ) {
-        self.inbox.lock().push_back(Entry { input, origin });
+        // Who finds the shard free does not wait, and need not look at the clock.
+        let waits_since = self.state.is_locked().then(|| broker.host.now());
+        self.inbox.lock().push_back(Entry { input, origin, waits_since });
         self.work(broker);
     }
 
@@ -188,7 +197,12 @@ impl<K: Kind> Shard<K> {
             entries.into_iter().for_each(|entry| refuse::<K>(entry.input, code));
             return Round::Done;
         };
-        let written = self.decide(broker, seat, entries);
+        let now = Now { moment: broker.host.now(), wall_clock: broker.host.wall_clock() };
+        let is_asked = !entries.is_empty();
+        let written = self.decide(broker, seat, entries, now);
+        if is_asked {
+            K::shards(broker).times().processing.note(broker.host.now().since(now.moment));
+        }
         if let Err(error) = written {
             tracing::error!(
                 coordinator = K::NAME, partition = %self.partition, %error,
@@ -207,16 +221,19 @@ impl<K: Kind> Shard<K> {
         broker: &Broker,
         seat: &mut Seat<K::Machine, Caller<K>>,
         entries: Vec<Entry<K>>,
+        now: Now,
     ) -> Result<(), WriteError> {
-        let now = Now { moment: broker.host.now(), wall_clock: broker.host.wall_clock() };
+        let times = K::shards(broker).times();
         let codec = broker.coordinators.world().map_or(0, |world| K::compression_codec(&world));
         let manner = Manner {
             now: now.wall_clock,
             compression: compression(codec),
             max_batch_bytes: self.partition.max_message_bytes(),
         };
-        let mut pen = Pen::new(&self.partition, manner, seat.end());
-        for Entry { input, origin } in entries {
+        let watch = Watch { host: &broker.host, times };
+        let mut pen = Pen::new(&self.partition, manner, seat.end(), watch);
+        for Entry { input, origin, waits_since } in entries {
+            times.queue.note(waits_since.map_or(Duration::ZERO, |it| now.moment.since(it)));
             if self.is_unwritable(&input) {
                 refuse::<K>(input, ErrorCode::CoordinatorNotAvailable);
                 continue;

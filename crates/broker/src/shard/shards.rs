@@ -18,6 +18,7 @@ use super::kind::{Kind, Reply, Request};
 use super::load::{self, LoadError};
 use super::seated::{Shard, Standing, plain};
 use crate::broker::Broker;
+use crate::metrics::coordinators::EventTimes;
 use crate::partition::Partition;
 
 /// How long a coordinator whose log could not be read waits before it tries again.
@@ -32,6 +33,7 @@ pub(crate) struct Shards<K: Kind> {
     sleeping_until: AtomicU64,
     earlier: Notify,
     loads: Mutex<LoadTimes>,
+    times: EventTimes,
 }
 
 /// How long loads took.
@@ -63,6 +65,7 @@ impl<K: Kind> Default for Shards<K> {
             sleeping_until: AtomicU64::new(0),
             earlier: Notify::new(),
             loads: Mutex::default(),
+            times: EventTimes::default(),
         }
     }
 }
@@ -119,6 +122,16 @@ impl<K: Kind> Shards<K> {
     /// How long it took to load them, since the broker was started.
     pub(crate) fn load_times(&self) -> LoadTimes {
         *self.loads.lock()
+    }
+
+    /// How much waits in the inboxes of all of them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.by_index.load().values().map(|shard| shard.waiting()).sum()
+    }
+
+    /// How long requests wait, and what they wait for.
+    pub(crate) fn times(&self) -> &EventTimes {
+        &self.times
     }
 
     /// Takes and leaves shards as the metadata says, and tells the others of the new world.

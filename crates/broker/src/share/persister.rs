@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_base::{ErrorCode, Str};
+use ottla_base::{ErrorCode, Moment, Str};
 use ottla_coordinator::share_partition::Write;
 use ottla_coordinator::share_state::{ReadState, Reply, Request, SharePartitionKey, State, WriteState};
 use ottla_metadata::controller::Refusal;
@@ -23,6 +23,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 pub(super) struct Writing {
     asked: Asked<Reply>,
     request: WriteState,
+    began: Moment,
 }
 
 /// Reads the state of a share partition, on behalf of its leader.
@@ -62,8 +63,13 @@ pub(super) fn write(broker: &Arc<Broker>, key: &SharePartitionKey, write: &Write
         batches: write.batches.clone(),
     };
     let place = key.coordinator_key();
+    let began = broker.host.now();
     let asked = broker.coordinators.share_states.ask(broker, &place, Request::Write(request.clone()));
-    Writing { asked, request }
+    let writing = Writing { asked, request, began };
+    if writing.is_written() {
+        writing.note(broker);
+    }
+    writing
 }
 
 impl Writing {
@@ -72,19 +78,30 @@ impl Writing {
         matches!(&self.asked, Asked::Here(Some(Ok(Reply::Write(Ok(()))))))
     }
 
-    /// Waits for how the write goes.
-    pub(super) async fn finish(self, broker: &Arc<Broker>) -> Result<(), Refusal> {
-        let mut asked = self.asked;
+    /// Notes how long the write took.
+    fn note(&self, broker: &Broker) {
+        broker.metrics.shares.state_writes.note(broker.host.now().since(self.began));
+    }
+
+    /// Waits for how the write goes; it was not there yet.
+    pub(super) async fn finish(mut self, broker: &Arc<Broker>) -> Result<(), Refusal> {
+        let given = self.wait(broker).await;
+        self.note(broker);
+        given
+    }
+
+    async fn wait(&mut self, broker: &Arc<Broker>) -> Result<(), Refusal> {
+        let asked = &mut self.asked;
         let mut backoff = FIRST_BACKOFF;
         for attempt in 1.. {
-            match asked.await {
+            match (&mut *asked).await {
                 Err(code) if attempt < ATTEMPTS && is_passing(code) => {}
                 given => return told(given),
             }
             broker.host.sleep(backoff).await;
             backoff *= 2;
             let place = self.request.key.coordinator_key();
-            asked =
+            *asked =
                 broker.coordinators.share_states.ask(broker, &place, Request::Write(self.request.clone()));
         }
         Err(Refusal::in_common_words(ErrorCode::CoordinatorNotAvailable))

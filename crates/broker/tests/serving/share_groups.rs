@@ -18,6 +18,9 @@ use ottla_wire::messages::share_group_describe_request::ShareGroupDescribeReques
 use ottla_wire::messages::share_group_describe_response::DescribedGroup;
 use ottla_wire::messages::share_group_heartbeat_request::ShareGroupHeartbeatRequest;
 use ottla_wire::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
+use ottla_wire::messages::write_share_group_state_request::{
+    PartitionData, WriteShareGroupStateRequest, WriteStateData,
+};
 
 use crate::fixture::{Node, batch, code};
 
@@ -171,4 +174,37 @@ fn administrators_set_see_and_delete_where_a_group_reads() {
     assert_eq!(offsets(&node, None), BTreeMap::new());
     assert_eq!(delete(&node), (ErrorCode::None, vec![ErrorCode::UnknownTopicOrPartition]));
     assert_eq!(offsets(&node, Some(&[0])), BTreeMap::from([(0, (-1, -1))]), "the state is gone, too");
+}
+
+/// The value of a sample without labels.
+fn sample(page: &str, name: &str) -> f64 {
+    let line = page.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is missing in\n{page}")).parse().unwrap()
+}
+
+#[test]
+fn what_coordinators_are_asked_is_measured() {
+    let node = node();
+    let topic_id = node.create_topic("queue", 1, &[]);
+    settle(&node, "a", &["queue"]);
+    let before = sample(&node.metrics(), "kafka_server_share_coordinator_metrics_write_total");
+    let partitions = vec![PartitionData { leader_epoch: -1, ..Default::default() }; 2];
+    let topic = WriteStateData { topic_id, partitions, ..Default::default() };
+    let request =
+        WriteShareGroupStateRequest { group_id: "g".into(), topics: vec![topic], ..Default::default() };
+    assert_eq!(node.ask(1, &request).results[0].partitions.len(), 2);
+    let page = node.metrics();
+    for kind in ["group", "share"] {
+        let of = |name: &str| sample(&page, &format!("kafka_server_{kind}_coordinator_metrics_{name}"));
+        assert!(of("event_queue_size") >= 0.0);
+        for name in ["event_queue_time_ms", "event_processing_time_ms", "batch_flush_time_ms"] {
+            let told = ["p50", "p95", "p99", "p999", "max"].map(|it| of(&format!("{name}_{it}")));
+            assert!(told.is_sorted(), "{kind}, {name}: {told:?}");
+            // Who waits for nothing is in the queue for no time; all else takes some.
+            assert!(name == "event_queue_time_ms" || told[4] > 0.0, "{kind}, {name}: {told:?}");
+        }
+    }
+    let of = |name: &str| sample(&page, &format!("kafka_server_share_coordinator_metrics_{name}"));
+    assert_eq!(of("write_total"), before + 2.0);
+    assert!(of("write_latency_avg") > 0.0 && of("write_latency_max") > 0.0);
 }
