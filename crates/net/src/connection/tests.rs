@@ -75,7 +75,8 @@ async fn an_idle_connection_holds_no_memory_for_requests() {
         host.simulation().unwrap().advance(KEEP_MEMORY);
         // The sleep behind the old one does not know the simulated clock.
         connection.timer = Timer::new(&host);
-        poll_fn(|cx| Poll::Ready(assert!(Pin::new(&mut connection).poll(cx).is_pending()))).await;
+        let is_pending = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx).is_pending())).await;
+        assert!(is_pending);
         assert!(!connection.keeps_memory());
         assert_eq!((connection.unanswered.capacity(), connection.outbox.capacity()), (0, 0));
     }
