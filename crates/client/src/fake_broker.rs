@@ -40,9 +40,11 @@ use ottla_wire::{
 };
 use parking_lot::Mutex;
 
+use crate::cluster::Cluster;
 use crate::fake_group::FakeGroup;
 use crate::fake_share::{FakeShare, Told};
 use crate::fake_transactions::FakeTransactions;
+use crate::options::ClusterOptions;
 
 /// The only topic.
 pub(crate) const TOPIC: &str = "topic";
@@ -140,6 +142,18 @@ impl FakeCluster {
     pub(crate) fn bootstrap(&self) -> String {
         let ports = self.state.lock().ports.clone();
         ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// A client of it that does not wait long before it tries again.
+    pub(crate) async fn connect(&self, host: &Host) -> Cluster {
+        let options = ClusterOptions {
+            retry_backoff_ms: 1,
+            retry_backoff_max_ms: 5,
+            reconnect_backoff_ms: 1,
+            reconnect_backoff_max_ms: 5,
+            ..ClusterOptions::bootstrap(&self.bootstrap())
+        };
+        Cluster::connect(host, options).await.unwrap()
     }
 }
 

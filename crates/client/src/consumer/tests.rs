@@ -8,23 +8,12 @@ use ottla_host::Host;
 
 use super::*;
 use crate::fake_broker::{FakeCluster, Faults, TOPIC};
-use crate::options::{ClusterOptions, ProducerOptions};
+use crate::options::ProducerOptions;
 use crate::producer::{Producer, ProducerRecord};
 
 const PARTITIONS: i32 = 3;
 const RECORDS: i32 = 300;
 const TIMEOUT: Duration = Duration::from_millis(20);
-
-async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
-    let options = ClusterOptions {
-        retry_backoff_ms: 1,
-        retry_backoff_max_ms: 5,
-        reconnect_backoff_ms: 1,
-        reconnect_backoff_max_ms: 5,
-        ..ClusterOptions::bootstrap(&fake.bootstrap())
-    };
-    Cluster::connect(host, options).await.unwrap()
-}
 
 async fn fill(cluster: &Cluster) {
     let producer = Producer::new(cluster, ProducerOptions::default()).unwrap();
@@ -79,9 +68,9 @@ async fn read_all(consumer: &mut Consumer, next: &mut BTreeMap<TopicPartition, i
 async fn check_nothing_is_skipped(seed: u64, percent: u64, protocol: &str, strategy: &str) {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 2, PARTITIONS as usize, seed);
-    fill(&cluster_of(&host, &fake).await).await;
+    fill(&fake.connect(&host).await).await;
     fake.state.lock().faults = Faults { percent, ..Faults::default() };
-    let cluster = cluster_of(&host, &fake).await;
+    let cluster = fake.connect(&host).await;
     let mut consumer = Consumer::new(&cluster, options(protocol, strategy), from_the_beginning()).unwrap();
     consumer.subscribe([TOPIC]).unwrap();
     let mut next = BTreeMap::new();
@@ -122,8 +111,8 @@ async fn members_of_consumer_groups_skip_nothing_whatever_their_coordinator_does
 async fn partitions_wait_for_whoever_holds_their_revocation() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, PARTITIONS as usize, 1);
-    fill(&cluster_of(&host, &fake).await).await;
-    let cluster = cluster_of(&host, &fake).await;
+    fill(&fake.connect(&host).await).await;
+    let cluster = fake.connect(&host).await;
     let mut consumer = Consumer::new(&cluster, options("classic", "range"), from_the_beginning()).unwrap();
     let mut notices = consumer.rebalances();
     consumer.subscribe([TOPIC]).unwrap();
@@ -158,9 +147,9 @@ async fn partitions_wait_for_whoever_holds_their_revocation() {
 async fn who_does_not_poll_leaves_and_who_polls_again_comes_back() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, PARTITIONS as usize, 1);
-    fill(&cluster_of(&host, &fake).await).await;
+    fill(&fake.connect(&host).await).await;
     for protocol in ["classic", "consumer"] {
-        let cluster = cluster_of(&host, &fake).await;
+        let cluster = fake.connect(&host).await;
         let options = ConsumerOptions { max_poll_interval_ms: 100, ..options(protocol, "range") };
         let mut consumer = Consumer::new(&cluster, options, from_the_beginning()).unwrap();
         let mut notices = consumer.rebalances();
@@ -187,9 +176,9 @@ async fn who_does_not_poll_leaves_and_who_polls_again_comes_back() {
 async fn partitions_that_are_assigned_begin_where_the_group_committed() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, PARTITIONS as usize, 1);
-    fill(&cluster_of(&host, &fake).await).await;
+    fill(&fake.connect(&host).await).await;
     fake.state.lock().group.offsets = BTreeMap::from([(0, 40)]);
-    let cluster = cluster_of(&host, &fake).await;
+    let cluster = fake.connect(&host).await;
     let mut consumer = Consumer::new(&cluster, options("classic", "range"), from_the_beginning()).unwrap();
     let partition = |index| TopicPartition::new(TOPIC, index);
     consumer.assign([partition(0), partition(1)]).await.unwrap();

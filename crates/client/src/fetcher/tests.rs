@@ -8,21 +8,10 @@ use ottla_host::Host;
 
 use super::*;
 use crate::fake_broker::{FakeCluster, Faults, TOPIC};
-use crate::options::{ClusterOptions, ProducerOptions};
+use crate::options::ProducerOptions;
 use crate::producer::{Producer, ProducerRecord};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
-    let options = ClusterOptions {
-        retry_backoff_ms: 1,
-        retry_backoff_max_ms: 5,
-        reconnect_backoff_ms: 1,
-        reconnect_backoff_max_ms: 5,
-        ..ClusterOptions::bootstrap(&fake.bootstrap())
-    };
-    Cluster::connect(host, options).await.unwrap()
-}
 
 async fn fill(cluster: &Cluster, partitions: i32, records: i32, compression: &str) {
     let options = ProducerOptions {
@@ -46,7 +35,7 @@ async fn fill(cluster: &Cluster, partitions: i32, records: i32, compression: &st
 async fn check_everything_is_fetched_once(seed: u64, percent: u64, compression: &str) {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 2, 3, seed);
-    let cluster = cluster_of(&host, &fake).await;
+    let cluster = fake.connect(&host).await;
     fill(&cluster, 3, 600, compression).await;
     fake.state.lock().faults = Faults { percent, ..Faults::default() };
     let mut fetcher = Fetcher::new(&cluster, FetcherOptions::default()).unwrap();
@@ -90,7 +79,7 @@ async fn everything_is_fetched_once_and_in_order() {
 async fn fetching_begins_within_a_batch_and_can_be_moved() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, 1, 1);
-    let cluster = cluster_of(&host, &fake).await;
+    let cluster = fake.connect(&host).await;
     fill(&cluster, 1, 100, "lz4").await;
     let mut fetcher = Fetcher::new(&cluster, FetcherOptions::default()).unwrap();
     let partition = TopicPartition::new(TOPIC, 0);
@@ -116,7 +105,7 @@ async fn fetching_begins_within_a_batch_and_can_be_moved() {
 async fn a_position_that_is_not_in_the_log_is_reset_as_told() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, 1, 1);
-    let cluster = cluster_of(&host, &fake).await;
+    let cluster = fake.connect(&host).await;
     fill(&cluster, 1, 100, "none").await;
     let partition = TopicPartition::new(TOPIC, 0);
     for (reset, expected) in [("earliest", 0), ("latest", 100)] {

@@ -15,18 +15,6 @@ use super::batch::Identity;
 use super::*;
 use crate::cluster::Metadata;
 use crate::fake_broker::{FakeCluster, Faults, TOPIC};
-use crate::options::ClusterOptions;
-
-pub(super) async fn cluster_of(host: &Host, fake: &FakeCluster) -> Cluster {
-    let options = ClusterOptions {
-        retry_backoff_ms: 1,
-        retry_backoff_max_ms: 5,
-        reconnect_backoff_ms: 1,
-        reconnect_backoff_max_ms: 5,
-        ..ClusterOptions::bootstrap(&fake.bootstrap())
-    };
-    Cluster::connect(host, options).await.unwrap()
-}
 
 pub(super) fn record(partition: Option<i32>, text: String) -> ProducerRecord {
     ProducerRecord {
@@ -58,7 +46,7 @@ async fn check_exactly_once(seed: u64, options: ProducerOptions, faults: Faults)
     let host = Host::real();
     let fake = FakeCluster::start(&host, 2, 3, seed);
     fake.state.lock().faults = faults;
-    let producer = Producer::new(&cluster_of(&host, &fake).await, options).unwrap();
+    let producer = Producer::new(&fake.connect(&host).await, options).unwrap();
     let mut deliveries = Vec::new();
     for number in 0..600 {
         let delivery = producer.send(record(Some(number % 3), format!("{number}"))).await.unwrap();
@@ -106,7 +94,7 @@ async fn one_record_that_is_too_large_fails_alone() {
     let host = Host::real();
     let fake = FakeCluster::start(&host, 1, 1, 1);
     fake.state.lock().faults = Faults { max_batch_records: Some(0), ..Faults::default() };
-    let producer = Producer::new(&cluster_of(&host, &fake).await, ProducerOptions::default()).unwrap();
+    let producer = Producer::new(&fake.connect(&host).await, ProducerOptions::default()).unwrap();
     let large = producer.send(record(None, "a".into())).await.unwrap();
     assert_eq!(large.await.unwrap_err().code(), Some(ErrorCode::MessageTooLarge));
     // The failed batch left a gap in the sequences: the next goes on in another epoch.
@@ -124,7 +112,7 @@ async fn without_acknowledgement_everything_is_still_written() {
     let fake = FakeCluster::start(&host, 1, 1, 1);
     let options =
         ProducerOptions { acks: "0".into(), enable_idempotence: false, ..ProducerOptions::default() };
-    let producer = Producer::new(&cluster_of(&host, &fake).await, options).unwrap();
+    let producer = Producer::new(&fake.connect(&host).await, options).unwrap();
     let delivery = producer.send(record(None, "a".into())).await.unwrap();
     producer.close().await;
     assert_eq!(delivery.await.unwrap().offset, None);
@@ -148,7 +136,7 @@ async fn what_takes_too_long_fails() {
             buffer_memory: 1000,
             ..ProducerOptions::default()
         };
-        let producer = Producer::new(&cluster_of(&host, &fake).await, options).unwrap();
+        let producer = Producer::new(&fake.connect(&host).await, options).unwrap();
         let first = producer.send(record(Some(0), "x".repeat(900))).await.unwrap();
         let error = producer.send(record(Some(0), "x".repeat(900))).await.unwrap_err();
         assert!(error.to_string().contains("buffer.memory is full"), "{error}");

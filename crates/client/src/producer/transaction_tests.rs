@@ -7,7 +7,7 @@ use ottla_base::ErrorCode;
 use ottla_host::Host;
 use ottla_wire::ApiKey;
 
-use super::tests::{cluster_of, record, values};
+use super::tests::{record, values};
 use super::*;
 use crate::fake_broker::FakeCluster;
 use crate::fake_transactions::Fault;
@@ -46,7 +46,7 @@ async fn check_that_it_passes(version: i16, key: ApiKey, faults: &[Fault]) {
     let fake = start(&host, version);
     let again = || fake.state.lock().transactions.faults.extend(faults.iter().map(|it| (key, *it)));
     again();
-    let mut producer = TransactionalProducer::new(&cluster_of(&host, &fake).await, options()).await.unwrap();
+    let mut producer = TransactionalProducer::new(&fake.connect(&host).await, options()).await.unwrap();
     commit_one(&mut producer, "a").await.unwrap_or_else(|error| panic!("{what}: {error}"));
     if key != ApiKey::InitProducerId {
         again();
@@ -95,7 +95,7 @@ async fn a_coordinator_that_moved_is_looked_for_again() {
         for key in steps(version) {
             let fake = start(&host, version);
             fake.state.lock().transactions.faults.push_back((*key, Fault::Moved));
-            let cluster = cluster_of(&host, &fake).await;
+            let cluster = fake.connect(&host).await;
             let mut producer = TransactionalProducer::new(&cluster, options()).await.unwrap();
             commit_one(&mut producer, "a").await.unwrap();
             let state = fake.state.lock();
@@ -112,7 +112,7 @@ async fn who_is_fenced_can_do_no_more_and_is_told_why() {
         for version in VERSIONS {
             for key in steps(version) {
                 let fake = start(&host, version);
-                let cluster = cluster_of(&host, &fake).await;
+                let cluster = fake.connect(&host).await;
                 let fault = (*key, Fault::Refused(code));
                 let check = |error: Error| {
                     let text = error.to_string();
@@ -144,7 +144,7 @@ async fn the_later_of_two_producers_with_one_id_goes_on() {
     let host = Host::real();
     for version in VERSIONS {
         let fake = start(&host, version);
-        let cluster = cluster_of(&host, &fake).await;
+        let cluster = fake.connect(&host).await;
         let mut first = TransactionalProducer::new(&cluster, options()).await.unwrap();
         let transaction = first.begin().await.unwrap();
         transaction.send(record(Some(0), "a".into())).await.unwrap().await.unwrap();
@@ -165,7 +165,7 @@ async fn a_coordinator_that_never_answers_is_given_up_in_time() {
     let lost = std::iter::repeat_n((ApiKey::InitProducerId, Fault::Lost), 100_000);
     fake.state.lock().transactions.faults.extend(lost);
     let options = ProducerOptions { max_block_ms: 200, ..options() };
-    let error = TransactionalProducer::new(&cluster_of(&host, &fake).await, options).await.unwrap_err();
+    let error = TransactionalProducer::new(&fake.connect(&host).await, options).await.unwrap_err();
     assert!(
         matches!(&error, Error::TimedOut { limit, .. } if *limit == Duration::from_millis(200)),
         "{error}"

@@ -8,7 +8,7 @@ use ottla_host::Host;
 use super::*;
 use crate::fake_broker::{FakeCluster, TOPIC};
 use crate::fake_share::{ShareFault, When};
-use crate::options::{ClusterOptions, ProducerOptions};
+use crate::options::ProducerOptions;
 use crate::producer::{Producer, ProducerRecord};
 
 const RECORDS: i32 = 60;
@@ -26,14 +26,7 @@ const ALL: [ShareFault; 5] = [
 
 async fn start(host: &Host, mode: &str) -> (FakeCluster, ShareConsumer) {
     let fake = FakeCluster::start(host, 2, PARTITIONS as usize, 1);
-    let options = ClusterOptions {
-        retry_backoff_ms: 1,
-        retry_backoff_max_ms: 5,
-        reconnect_backoff_ms: 1,
-        reconnect_backoff_max_ms: 5,
-        ..ClusterOptions::bootstrap(&fake.bootstrap())
-    };
-    let cluster = Cluster::connect(host, options).await.unwrap();
+    let cluster = fake.connect(host).await;
     let options = ProducerOptions { batch_size: 200, linger_ms: 0, ..ProducerOptions::default() };
     let producer = Producer::new(&cluster, options).unwrap();
     for number in 0..RECORDS {

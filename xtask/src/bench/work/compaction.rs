@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::files::{self, Sealed};
 use super::rate::{self, Rate};
-use super::throughput::{Go, IN_FLIGHT, consume_each, fill, produce_each};
+use super::throughput::{Go, IN_FLIGHT, consume_each, produce_each};
 use super::{Figure, GB, MIB, Server, Usage, create_topic, create_topic_with, figure};
 use crate::load::admin::{set_topic, was_set};
 use crate::load::process;
@@ -41,12 +41,7 @@ pub fn compaction(
     let warm =
         Keyed::write(server, folder, "warm", segment_bytes, if is_java { bytes / 2 } else { bytes / 8 })?;
     warm.clean()?;
-    let mut warm_up = run / 8;
-    if is_java {
-        fill(server, "warm-fill", 256 << 20)?;
-        warm_up = run;
-    }
-    rate::acknowledged_for(server, "beside", load(""), warm_up)?;
+    rate::warm_up(server, "beside", load(""), run, is_java)?;
 
     let alone = Keyed::write(server, folder, "alone", segment_bytes, bytes)?;
     let usage = Usage::start(server)?;

@@ -188,6 +188,14 @@ fn latencies(
     Ok(named.into_iter().chain([left_out]).collect())
 }
 
+/// Acknowledges for a while without looking what is measured beside other work, and lets a virtual machine compile.
+pub fn warm_up(server: Server, topic: &str, rate: Rate<'_>, run: Duration, is_java: bool) -> Outcome {
+    if is_java {
+        fill(server, "warm-fill", 256 << 20)?;
+    }
+    acknowledged_for(server, topic, rate, if is_java { run } else { run / 8 }).map(drop)
+}
+
 /// When each request's records had come to a reader at the tail.
 fn read_tail(server: Server, topic: &str, requests: usize, per_request: i64) -> Outcome<Vec<Instant>> {
     let mut connection = Connection::open(server.port)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::files::{self, Sealed};
 use super::rate::{self, Rate};
-use super::throughput::{Go, PARTITIONS, consume_all, consume_each, fill, fill_made};
+use super::throughput::{Go, PARTITIONS, consume_all, consume_each, fill_made};
 use super::{Figure, GB, MIB, Server, Usage, create_topic, create_topic_with, figure};
 use crate::bench::statistics::median;
 use crate::load::admin::{LATEST_TIERED, list_offsets, listed, set_topic, was_set};
@@ -44,12 +44,7 @@ pub fn tier(
     let warm =
         Tiered::write(server, folder, "warm", segment_bytes, if is_java { bytes / 2 } else { bytes / 4 })?;
     warm.copy()?;
-    let mut warm_up = run / 8;
-    if is_java {
-        fill(server, "warm-fill", 256 << 20)?;
-        warm_up = run;
-    }
-    rate::acknowledged_for(server, "beside", load(""), warm_up)?;
+    rate::warm_up(server, "beside", load(""), run, is_java)?;
 
     let alone = Tiered::write(server, folder, "alone", segment_bytes, bytes)?;
     let usage = Usage::start(server)?;
