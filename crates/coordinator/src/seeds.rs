@@ -2,7 +2,21 @@
 
 use std::ops::Range;
 
+use ottla_machine::Entropy;
+
 /// The first `quick` seeds; the first `all` of them in a test with optimizations, as `cargo xtask test` runs it.
 pub(crate) fn seeds(quick: u64, all: u64) -> Range<u64> {
     0..if cfg!(debug_assertions) { quick } else { all }
+}
+
+/// Draws that differ between seeds from the first one on: those of a state that is mostly the same are mostly the same
+/// for a while.
+pub(crate) fn draws(seed: u64) -> Entropy {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut draws = Entropy::from_seed(bytes);
+    for _ in 0..16 {
+        draws.draw();
+    }
+    draws
 }

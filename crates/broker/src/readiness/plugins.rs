@@ -77,6 +77,11 @@ pub(super) const PLUG_INS: &[PlugIn] = &[
         instead: "clients keep their interceptors; servers have none",
     },
     PlugIn {
+        key: "group.streams.assignors",
+        harmless: &["sticky", "highly_available"],
+        instead: "the assignors of streams groups are sticky, Kafka's own, and highly_available",
+    },
+    PlugIn {
         key: "group.streams.topology.description.plugin.class",
         harmless: &[],
         instead: "descriptions of topologies are not kept",

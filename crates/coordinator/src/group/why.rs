@@ -44,6 +44,8 @@ pub enum Trigger {
     TopicsChanged,
     /// The group's settings or its assignor changed.
     AssignorChanged,
+    /// A task has warmed up where it is to be.
+    TaskWarmedUp,
     /// The group became one of another kind.
     KindChanged,
 }
@@ -131,6 +133,7 @@ impl Trigger {
             Trigger::AssignmentRefused => "assignment-refused",
             Trigger::TopicsChanged => "topics-changed",
             Trigger::AssignorChanged => "assignor-changed",
+            Trigger::TaskWarmedUp => "task-warmed-up",
             Trigger::KindChanged => "kind-changed",
         }
     }

@@ -129,13 +129,12 @@ pub(super) fn defaults_of_topics(log: &LogSettings, effective: &Texts) -> Texts 
 
 /// What a group has when it says nothing itself.
 pub fn group_defaults(effective: &Texts) -> Texts {
-    let public = GroupSettings::SETTINGS.iter().filter(|it| super::is_public(it));
     let text = |setting: &Setting| {
         let text = text_of(group_fallback(setting.name)?, effective)?;
         let first = || text.split(',').next().unwrap_or_default().to_owned();
         Some(if setting.name == "streams.assignor.name" { first() } else { text })
     };
-    public.filter_map(|it| Some((it.name.to_owned(), text(it)?))).collect()
+    GroupSettings::SETTINGS.iter().filter_map(|it| Some((it.name.to_owned(), text(it)?))).collect()
 }
 
 /// The value of a server's key as text. Invalid texts were refused when the server read them.

@@ -157,7 +157,9 @@ pub fn topic(layers: &ServerLayers, own: &Texts) -> Result<Vec<Entry>, InvalidSe
 
 /// The settings of a group.
 pub fn group(layers: &ServerLayers, own: &Texts) -> Result<Vec<Entry>, InvalidSetting> {
-    let defaults = derived::group_defaults(&layers.effective());
+    let mut defaults = derived::group_defaults(&layers.effective());
+    defaults
+        .retain(|name, _| ResourceKind::Group.settings().get(name.as_str()).is_some_and(|it| is_public(it)));
     let inherited = |setting: &Setting| match derived::group_fallback(setting.name) {
         Some(server) => server_synonyms(layers, server, setting.is_sensitive()),
         None => {

@@ -5,7 +5,7 @@ use ottla_base::settings::Emptiness::MayBeEmpty;
 use ottla_base::settings::{any, at_least, honoured, list, never, one_of};
 
 use crate::settings::checks::SHARE_OFFSET_RESET;
-use crate::settings::effects::{ONE_ASSIGNOR, THREADS};
+use crate::settings::effects::THREADS;
 
 settings! {
     /// Settings of a group.
@@ -65,9 +65,9 @@ settings! {
         /// The least time between two assignments of the Streams group.
         streams_assignment_interval_ms: i32 = "streams.assignment.interval.ms", "1000", at_least(0), MEDIUM,
             dynamic, honoured();
-        /// The assignor of the Streams group.
+        /// The assignor of the Streams group, one of those that the server has.
         streams_assignor_name: Option<String> = "streams.assignor.name", null, any(), MEDIUM, dynamic,
-            never(ONE_ASSIGNOR);
+            honoured();
         /// Whether assignments are computed away from the coordinator's thread.
         streams_assignor_offload_enable: bool = "streams.assignor.offload.enable", "true", any(), MEDIUM,
             internal dynamic, never(THREADS);
@@ -80,7 +80,7 @@ settings! {
         /// How many standby replicas each stateful task gets.
         streams_num_standby_replicas: i32 = "streams.num.standby.replicas", "0", at_least(0), MEDIUM, dynamic,
             honoured();
-        /// How many tasks may warm up on another member at once.
+        /// How many tasks of a group with the assignor `highly_available` may warm up at once.
         streams_num_warmup_replicas: i32 = "streams.num.warmup.replicas", "2", at_least(0), MEDIUM,
             internal dynamic, honoured();
         /// The client tags by which standby replicas are spread.

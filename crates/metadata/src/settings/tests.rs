@@ -271,11 +271,13 @@ fn a_topic_inherits_and_overrides() {
 fn a_group_stays_within_the_bounds_of_its_server() {
     let mut started = parse_properties(STARTED_WITH).expect("well-formed");
     started.insert("group.consumer.max.session.timeout.ms".to_owned(), "47000".to_owned());
+    started.insert("group.streams.num.warmup.replicas".to_owned(), "3".to_owned());
     let layers = ServerLayers::new(started);
     let server = layers.settings().expect("valid");
     let defaults = derived::group_defaults(&layers.effective());
     let inherited = derived::group_settings(&server, &defaults, &Texts::new()).expect("valid");
-    assert_eq!(inherited.consumer_session_timeout_ms, 46_000);
+    // What answers do not list follows the server too.
+    assert_eq!((inherited.consumer_session_timeout_ms, inherited.streams_num_warmup_replicas), (46_000, 3));
     let own = derived::group_settings(&server, &defaults, &texts(&GROUP)).expect("valid");
     assert_eq!(own.consumer_session_timeout_ms, 47_000);
 }

@@ -10,12 +10,10 @@ use super::StreamsGroup;
 use super::leave::existing;
 use super::live::{Live, TaskOffsets};
 use super::member::Member;
+use super::target::AssignorName;
 use super::tasks::{Tasks, described, without_epochs};
 use crate::group::Reply;
 use crate::group::deciding::Deciding;
-
-/// The one assignor that there is, as in Kafka.
-const ASSIGNOR: &str = "sticky";
 
 /// No description of the topology is stored: nobody stores any without a plugin.
 const DESCRIPTION_NOT_STORED: i8 = 1;
@@ -44,6 +42,11 @@ pub(in crate::group) fn describe(deciding: &mut Deciding<'_>, asked: StreamsDesc
         Ok((id, group)) => {
             let live = deciding.soft.streams.groups.get(id);
             let mut described = describe_group(id, group, live);
+            if let Some(world) = &mut deciding.soft.world {
+                let settings = world.group_settings(id);
+                let assignor = AssignorName::of(&world.settings, &settings);
+                described.assignor_name = Some(Str::from_static(assignor.name()));
+            }
             if asked.description == TopologyDescription::Wanted {
                 described.topology_description_status = DESCRIPTION_NOT_STORED;
             }
@@ -80,7 +83,6 @@ fn describe_group(id: &Str, group: &StreamsGroup, live: Option<&Live>) -> descri
         assignment_epoch: group.assignment_epoch,
         topology,
         members: members.collect(),
-        assignor_name: Some(Str::from_static(ASSIGNOR)),
         ..Default::default()
     }
 }

@@ -18,10 +18,11 @@ use super::leave::{leave, not_streams, unknown_instance, unknown_member};
 use super::live::{self, Live, StreamsTimer};
 use super::member::{self, Member, MemberState, UserEndpoint};
 use super::reconcile::Step;
+use super::refine::{Refined, Refiner};
 use super::request::{JOINS, LEAVES, LEAVES_FOR_A_WHILE, validate, validate_tasks};
 use super::state::{self, State, StreamsGroup};
 use super::status::{Status, StatusCode};
-use super::target::{self, Members, NUM_STANDBY_REPLICAS, RACK_AWARE_TAGS};
+use super::target::{self, AssignorName, Members, NUM_STANDBY_REPLICAS, RACK_AWARE_TAGS};
 use super::tasks::{self, Tasks, all_in, has, without_epochs};
 use super::topology::{self, Topology};
 use super::{endpoints, request};
@@ -35,6 +36,9 @@ use crate::group::{Client, GroupRecord, Reply};
 
 /// The first version whose answer can say that tags are missing.
 const FIRST_VERSION_WITH_TAGS: i16 = 1;
+
+/// The first version in which clients tell how far their tasks are, though older ones have the fields.
+const FIRST_VERSION_WITH_OFFSETS: i16 = 1;
 
 /// A member's heartbeat.
 #[derive(Debug, Clone)]
@@ -76,6 +80,7 @@ struct Beat<'a> {
     live: &'a mut Live,
     image: &'a Image,
     settings: &'a GroupSettings,
+    assignor: AssignorName,
     at: ottla_machine::At,
     watch: &'a mut MetadataWatch,
     /// The static member that this one takes the place of.
@@ -132,6 +137,7 @@ fn stay(deciding: &mut Deciding<'_>, asked: &StreamsHeartbeat) -> Result<Streams
     let not_ready = || Refusal::from(ErrorCode::CoordinatorLoadInProgress);
     let world = deciding.soft.world.as_mut().ok_or_else(not_ready)?;
     let (image, settings) = (world.image.clone(), world.group_settings(&request.group_id));
+    let assignor = AssignorName::of(&world.settings, &settings);
     let max_size = world.settings.streams_groups.group_streams_max_size;
     let fresh = StreamsGroup::default();
     let mut tombstones = Vec::new();
@@ -156,6 +162,7 @@ fn stay(deciding: &mut Deciding<'_>, asked: &StreamsHeartbeat) -> Result<Streams
         live: &mut live,
         image: &image,
         settings: &settings,
+        assignor,
         at: deciding.at,
         watch: &mut deciding.soft.metadata,
         replaced: None,
@@ -277,8 +284,10 @@ impl Beat<'_> {
             trigger = if update == Update::None { Trigger::AssignorChanged } else { trigger };
             update = Update::Recompute;
         }
-        if update == Update::None && self.is_refined(&updated) {
-            update = Update::Refined;
+        if update == Update::None
+            && let Some(refined) = self.refined_trigger(&updated, &configured)
+        {
+            (update, trigger) = (Update::Refined, refined);
         }
         let mut epoch = self.group.epoch;
         if update != Update::None {
@@ -319,6 +328,7 @@ impl Beat<'_> {
             Trigger::MemberReplaced => "a static member joins again and has changed",
             Trigger::TopicsChanged => "topics of the topology have changed",
             Trigger::AssignorChanged => "settings of the assignment have changed",
+            Trigger::TaskWarmedUp => "a task has warmed up where it is to be",
             _ => "a member has changed, or has not the tasks that it is to have",
         };
         Cause::new(trigger, &self.member_id, reason.to_owned())
@@ -497,8 +507,14 @@ impl Beat<'_> {
     fn note_offsets(&mut self) -> Result<(), Refusal> {
         let (positions, ends) = (&self.request.task_offsets, &self.request.task_end_offsets);
         if positions.is_none() && ends.is_none() {
+            if self.version < FIRST_VERSION_WITH_OFFSETS && !self.live.offsets.contains_key(&self.member_id) {
+                self.live.mute.insert(self.member_id.clone());
+            } else {
+                self.live.mute.remove(&self.member_id);
+            }
             return Ok(());
         }
+        self.live.mute.remove(&self.member_id);
         let known = self.live.offsets.get(&self.member_id).cloned().unwrap_or_default();
         let updated = known.updated(positions.as_deref(), ends.as_deref())?;
         self.live.offsets.insert(self.member_id.clone(), updated);
@@ -516,11 +532,26 @@ impl Beat<'_> {
         configs
     }
 
-    /// Whether the member of a stable group has other tasks than it is to have.
-    fn is_refined(&self, member: &Member) -> bool {
-        let none = Tasks::default();
-        let target = self.group.target.get(&self.member_id).unwrap_or(&none);
-        !target.are(&member.assigned) && self.group.how() == State::Stable
+    /// Why the member of a stable group is to have other tasks than it has; nothing if it is not.
+    fn refined_trigger(&mut self, member: &Member, configured: &Configured) -> Option<Trigger> {
+        let (group, none) = (self.group, Tasks::default());
+        let is_stable = || group.how() == State::Stable;
+        let final_tasks = group.target.get(&self.member_id).unwrap_or(&none);
+        let refined = self.live.refined.as_ref().filter(|(of, _)| *of == group.assignment_epoch);
+        let is_final = refined.is_some_and(|(_, refined)| !refined.waits);
+        if self.assignor == AssignorName::Sticky || is_final {
+            return (!final_tasks.are(&member.assigned) && is_stable()).then_some(Trigger::MemberChanged);
+        }
+        if !is_stable() {
+            return None;
+        }
+        let mut members = Members::of(group);
+        members.set(&self.member_id, member, self.replaced.as_ref());
+        let refined = refine(self.live, self.settings, configured, &members, &members.had);
+        let differs = !refined.tasks.get(&self.member_id).unwrap_or(&none).are(&member.assigned);
+        let trigger = if refined.has_warmed { Trigger::TaskWarmedUp } else { Trigger::MemberChanged };
+        self.live.refined = Some((group.assignment_epoch, refined));
+        differs.then_some(trigger)
     }
 
     /// What the member is to have, and since which epoch.
@@ -540,25 +571,45 @@ impl Beat<'_> {
         }
         let mut members = Members::of(group);
         members.set(&self.member_id, updated, self.replaced.as_ref());
-        let had = members.had.get(&self.member_id).map(|tasks| (*tasks).clone()).unwrap_or_default();
+        let (mut target_epoch, mut computed) = (group.assignment_epoch, None);
+        let interval_ms = self.settings.streams_assignment_interval_ms;
         if group.assignment_epoch >= epoch {
-            return (group.assignment_epoch, had);
-        }
-        if update == Update::Refined && group.assignment_epoch >= group.epoch {
+            // It is up to date.
+        } else if update == Update::Refined && group.assignment_epoch >= group.epoch {
             let timestamp = group.assignment_timestamp;
             self.records.push(state::target_metadata_record(&self.id, epoch, timestamp));
-            return (epoch, had);
-        }
-        let interval_ms = self.settings.streams_assignment_interval_ms;
-        if !target::may_compute(group, interval_ms, self.at.wall_clock) {
+            target_epoch = epoch;
+        } else if target::may_compute(group, interval_ms, self.at.wall_clock) {
+            let (offsets, now) = (&self.live.offsets, self.at.wall_clock);
+            let new = target::compute(&self.id, epoch, &members, configured, offsets, configs, now);
+            self.records.extend(new.records);
+            (target_epoch, computed) = (epoch, Some(new.target));
+        } else {
             let detail = "Assignment delayed due to the configured assignment interval.";
             self.status.push(Status::new(StatusCode::AssignmentDelayed, detail));
-            return (group.assignment_epoch, had);
         }
-        let (offsets, now) = (&self.live.offsets, self.at.wall_clock);
-        let mut computed = target::compute(&self.id, epoch, &members, configured, offsets, configs, now);
-        self.records.append(&mut computed.records);
-        (epoch, computed.target.remove(&self.member_id).unwrap_or_default())
+        let final_tasks: BTreeMap<&Str, &Tasks> = match &computed {
+            Some(target) => target.iter().collect(),
+            None => std::mem::take(&mut members.had),
+        };
+        let tasks = match self.assignor {
+            AssignorName::Sticky => final_tasks.get(&self.member_id).map(|tasks| (*tasks).clone()),
+            AssignorName::HighlyAvailable => {
+                let known = self.live.refined.take();
+                let known = known.filter(|(of, _)| *of == target_epoch && computed.is_none());
+                let mut refined = match known {
+                    Some((_, refined)) => refined,
+                    None => refine(self.live, self.settings, configured, &members, &final_tasks),
+                };
+                if let Some(had) = self.replaced.as_ref().and_then(|old| refined.tasks.remove(old)) {
+                    refined.tasks.insert(self.member_id.clone(), had);
+                }
+                let tasks = refined.tasks.get(&self.member_id).cloned();
+                self.live.refined = Some((target_epoch, refined));
+                tasks
+            }
+        };
+        (target_epoch, tasks.unwrap_or_default())
     }
 
     /// The member's next step towards what it is to have; nothing if there is none to take.
@@ -648,6 +699,25 @@ impl Beat<'_> {
             self.status.push(Status::new(StatusCode::MissingClientTags, detail));
         }
     }
+}
+
+/// What members come to have of `target` now.
+fn refine(
+    live: &Live,
+    settings: &GroupSettings,
+    configured: &Configured,
+    members: &Members<'_>,
+    target: &BTreeMap<&Str, &Tasks>,
+) -> Refined {
+    let refiner = Refiner {
+        parts: &configured.parts,
+        members: &members.all,
+        offsets: &live.offsets,
+        mute: &live.mute,
+        warmups: usize::try_from(settings.streams_num_warmup_replicas).unwrap_or_default(),
+        acceptable_lag: settings.streams_acceptable_recovery_lag,
+    };
+    refiner.refine(target)
 }
 
 /// A member may be in the epoch that the group knows, or have missed the answer that told it of that epoch.

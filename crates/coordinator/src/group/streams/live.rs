@@ -1,6 +1,6 @@
 //! Soft state of streams groups, and what becomes due for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use ottla_wire::messages::streams_group_heartbeat_request::TaskOffset;
 
 use super::configured::Configured;
 use super::member::MemberState;
+use super::refine::Refined;
 use super::{StreamsGroup, leave, target};
 use crate::group::deciding::Deciding;
 use crate::group::soft::Timer;
@@ -35,6 +36,11 @@ pub(super) struct Live {
     pub(super) configured: Option<Arc<Configured>>,
     /// How far members' tasks are, by member id.
     pub(super) offsets: BTreeMap<Str, TaskOffsets>,
+    /// Members whose heartbeats have no room for that.
+    pub(super) mute: BTreeSet<Str>,
+    /// What members come to have on the way to the target, and for which epoch of it; only what is assigned highly
+    /// available has this.
+    pub(super) refined: Option<(i32, Refined)>,
     /// Who wants the whole application to end.
     pub(super) shutdown_asked_by: Option<Str>,
     /// Rises with every change of what can be queried where.
@@ -81,6 +87,7 @@ impl Live {
     /// Forgets a member that is gone.
     pub(super) fn forget(&mut self, member: &Str) {
         self.offsets.remove(member);
+        self.mute.remove(member);
         self.revoking.remove(member);
     }
 }

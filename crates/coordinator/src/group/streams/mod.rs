@@ -7,6 +7,7 @@
 //! | `state`, `member`, `topology`, `tasks`, `owners` | hard state: what the records of a group say |
 //! | `configured` | a topology with its topics as they are; internal topics that are to be made |
 //! | `target`, `sticky` | what each member is to have |
+//! | `refine` | what of it waits while tasks warm up where they are to be |
 //! | `reconcile` | how a member comes from what it has to what it is to have |
 //! | `endpoints` | which partitions can be queried where |
 //! | `leave` | members that go, by themselves or because their time is over |
@@ -15,8 +16,9 @@
 //! | `live` | soft state of groups |
 //! | `status` | what an answer says beside tasks |
 //!
-//! As in Kafka 4.4, tasks are never warmed up by the coordinator's choice: the target assignment is what members come
-//! to have. Descriptions of topologies (KIP-1331) need a plugin, and there is none, as there is none by default.
+//! The assignor `sticky` is Kafka's: the target assignment is what members come to have. With `highly_available`, which
+//! Kafka 4.4 has not, they come to have it by and by: tasks warm up where they are to be before they move.
+//! Descriptions of topologies (KIP-1331) need a plugin, and there is none, as there is none by default.
 
 mod configured;
 mod describe;
@@ -28,6 +30,7 @@ mod member;
 mod offsets;
 mod owners;
 mod reconcile;
+mod refine;
 mod request;
 mod state;
 mod status;

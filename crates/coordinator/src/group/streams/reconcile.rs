@@ -12,7 +12,7 @@ use ottla_metadata::controller::Refusal;
 
 use super::member::{Member, MemberState};
 use super::owners::Owners;
-use super::tasks::{EpochedTasks, HeldTasks, TaskSet, Tasks, has, insert, remove};
+use super::tasks::{EpochedTasks, HeldTasks, TaskSet, Tasks, each, has, insert, remove};
 
 /// The next step of a member.
 pub(super) struct Step<'a> {
@@ -212,8 +212,4 @@ fn swap_roles(held: &TaskSet, from: &mut Change, to: &mut Change) {
             remove(&mut from.loses, id, partition);
         }
     }
-}
-
-fn each(tasks: &TaskSet) -> impl Iterator<Item = (&Str, i32)> {
-    tasks.iter().flat_map(|(id, partitions)| partitions.iter().map(move |partition| (id, *partition)))
 }

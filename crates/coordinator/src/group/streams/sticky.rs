@@ -12,7 +12,7 @@ use ottla_base::Str;
 use super::configured::ConfiguredPart;
 use super::live::TaskOffsets;
 use super::member::Member;
-use super::tasks::{Tasks, has, insert};
+use super::tasks::{HeldTasks, Tasks, each, has, insert};
 
 /// Whom tasks are assigned to, and how.
 pub(super) struct Assignor<'a> {
@@ -174,7 +174,7 @@ impl Assignor<'_> {
         tasks.collect()
     }
 
-    /// Standbys first, then whatever else members told of having some state of, the furthest first.
+    /// Standbys and warm-ups first, then whatever else members told of having some state of, the furthest first.
     fn had_copies(&self) -> BTreeMap<Task<'_>, Vec<Place>> {
         let mut ranked: BTreeMap<Task<'_>, Vec<(bool, i64, Place)>> = BTreeMap::new();
         for (place, (id, member)) in self.members.iter().enumerate() {
@@ -182,23 +182,21 @@ impl Assignor<'_> {
             let offset = |subtopology: &Str, partition: i32| {
                 offsets.and_then(|it| it.get(subtopology)?.get(&partition)).copied()
             };
-            let standby = &member.assigned.standby;
-            for (subtopology, partitions) in standby {
-                for partition in partitions {
-                    let position = offset(subtopology, *partition).unwrap_or_default();
-                    ranked.entry((subtopology, *partition)).or_default().push((true, position, place));
-                }
+            let HeldTasks { standby, warmup, .. } = &member.assigned;
+            for (subtopology, partition) in each(standby).chain(each(warmup)) {
+                let position = offset(subtopology, partition).unwrap_or_default();
+                ranked.entry((subtopology, partition)).or_default().push((true, position, place));
             }
             for (subtopology, partitions) in offsets.into_iter().flatten() {
                 for (partition, position) in partitions {
-                    if !has(standby, subtopology, *partition) {
+                    if !has(standby, subtopology, *partition) && !has(warmup, subtopology, *partition) {
                         ranked.entry((subtopology, *partition)).or_default().push((false, *position, place));
                     }
                 }
             }
         }
         let best_first = ranked.into_iter().map(|(task, mut copies)| {
-            copies.sort_by_key(|(is_standby, position, _)| Reverse((*is_standby, *position)));
+            copies.sort_by_key(|(is_held, position, _)| Reverse((*is_held, *position)));
             (task, copies.into_iter().map(|(_, _, place)| place).collect())
         });
         best_first.collect()

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use ottla_base::{Str, Timestamp};
+use ottla_metadata::settings::{GroupSettings, ServerSettings};
 
 use super::configured::Configured;
 use super::live::{Live, TaskOffsets, milliseconds};
@@ -19,6 +20,35 @@ pub(super) const NUM_STANDBY_REPLICAS: &str = "num.standby.replicas";
 
 /// The setting of an assignment that names the tags by which standbys are spread.
 pub(super) const RACK_AWARE_TAGS: &str = "rack.aware.assignment.tags";
+
+/// The assignors that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AssignorName {
+    /// Kafka's own: members come to have the target at once.
+    Sticky,
+    /// The same target; tasks warm up where they are to be before they move.
+    HighlyAvailable,
+}
+
+impl AssignorName {
+    /// The assignor of a group: the one that its settings name, or else the first of the server's.
+    pub(super) fn of(server: &ServerSettings, group: &GroupSettings) -> AssignorName {
+        let served = &server.streams_groups.group_streams_assignors;
+        let chosen = group.streams_assignor_name.as_ref().filter(|name| served.contains(name));
+        match chosen.or(served.first()) {
+            Some(name) if name == AssignorName::HighlyAvailable.name() => AssignorName::HighlyAvailable,
+            _ => AssignorName::Sticky,
+        }
+    }
+
+    /// As settings and descriptions have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            AssignorName::Sticky => "sticky",
+            AssignorName::HighlyAvailable => "highly_available",
+        }
+    }
+}
 
 /// The members of a group as they will be.
 pub(super) struct Members<'a> {

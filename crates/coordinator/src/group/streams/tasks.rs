@@ -190,6 +190,11 @@ pub(super) fn remove(tasks: &mut TaskSet, subtopology: &Str, partition: i32) {
     }
 }
 
+/// Every task of a set.
+pub(super) fn each(tasks: &TaskSet) -> impl Iterator<Item = (&Str, i32)> {
+    tasks.iter().flat_map(|(id, partitions)| partitions.iter().map(move |partition| (id, *partition)))
+}
+
 /// As an answer to a heartbeat says it.
 pub(super) fn told(tasks: &TaskSet) -> Vec<told::TaskIds> {
     let ids = tasks.iter().map(|(subtopology, partitions)| told::TaskIds {

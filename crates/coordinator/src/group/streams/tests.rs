@@ -1,15 +1,18 @@
 //! Streams groups by script and by seed.
 
 mod against_kafka;
+mod refine;
 mod scripts;
 mod seeds;
+mod warmups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_base::Str;
 use ottla_wire::messages::streams_group_describe_response::DescribedGroup;
 use ottla_wire::messages::streams_group_heartbeat_request::{
-    CopartitionGroup, KeyValue, StreamsGroupHeartbeatRequest, Subtopology, TaskIds, TopicInfo, Topology,
+    CopartitionGroup, KeyValue, StreamsGroupHeartbeatRequest, Subtopology, TaskIds, TaskOffset, TopicInfo,
+    Topology,
 };
 use ottla_wire::messages::streams_group_heartbeat_response::StreamsGroupHeartbeatResponse;
 
@@ -24,6 +27,10 @@ const GROUP: &str = "wordcount";
 /// Settings with which nothing waits.
 const AT_ONCE: [(&str, &str); 2] =
     [("group.streams.initial.rebalance.delay.ms", "0"), ("group.streams.assignment.interval.ms", "0")];
+
+/// Settings with which groups may choose the assignor `highly_available`, and nothing waits.
+const AVAILABLE: [(&str, &str); 3] =
+    [AT_ONCE[0], AT_ONCE[1], ("group.streams.assignors", "sticky,highly_available")];
 
 /// Tasks of one role, written `0:0,1 1:2`.
 type Roles = [String; 3];
@@ -82,6 +89,21 @@ impl Thread {
             standby_tasks: standby,
             warmup_tasks: warmup,
             ..self.beat()
+        }
+    }
+
+    /// The same, and how far the member is with tasks of a subtopology, of which each changelog ends at 100,000.
+    fn tell(&self, subtopology: &str, positions: &[(i32, i64)]) -> StreamsGroupHeartbeatRequest {
+        let offset = |partition: &i32, offset: i64| TaskOffset {
+            subtopology_id: subtopology.into(),
+            partition: *partition,
+            offset,
+            ..Default::default()
+        };
+        StreamsGroupHeartbeatRequest {
+            task_offsets: Some(positions.iter().map(|(task, position)| offset(task, *position)).collect()),
+            task_end_offsets: Some(positions.iter().map(|(task, _)| offset(task, 100_000)).collect()),
+            ..self.report()
         }
     }
 

@@ -4,7 +4,7 @@ use ottla_base::settings;
 use ottla_base::settings::Emptiness::{MayBeEmpty, NeverEmpty};
 use ottla_base::settings::{ClassName, any, at_least, honoured, list, never};
 
-use crate::settings::effects::{ONE_ASSIGNOR, PLUGINS, THREADS};
+use crate::settings::effects::{PLUGINS, THREADS};
 
 settings! {
     /// Streams groups.
@@ -18,9 +18,9 @@ settings! {
         /// Whether assignments of Streams groups are computed away from the coordinator's thread.
         group_streams_assignor_offload_enable: bool = "group.streams.assignor.offload.enable", "true", any(),
             MEDIUM, internal cluster_wide, never(THREADS);
-        /// The assignors of Streams groups, the default first.
+        /// The assignors of Streams groups, the default first: `sticky`, `highly_available` (Ottla only).
         group_streams_assignors: Vec<String> = "group.streams.assignors", "sticky", list(NeverEmpty), MEDIUM,
-            read_only, never(ONE_ASSIGNOR);
+            read_only, honoured();
         /// How often members of a Streams group report.
         group_streams_heartbeat_interval_ms: i32 = "group.streams.heartbeat.interval.ms", "5000", at_least(1),
             MEDIUM, read_only, honoured();
@@ -60,7 +60,7 @@ settings! {
         /// How many standby replicas each stateful task gets.
         group_streams_num_standby_replicas: i32 = "group.streams.num.standby.replicas", "0", at_least(0),
             MEDIUM, read_only, honoured();
-        /// How many tasks may warm up on another member at once.
+        /// How many tasks of a group with the assignor `highly_available` may warm up at once.
         group_streams_num_warmup_replicas: i32 = "group.streams.num.warmup.replicas", "2", at_least(0),
             MEDIUM, internal read_only, honoured();
         /// The client tags by which standby replicas are spread.

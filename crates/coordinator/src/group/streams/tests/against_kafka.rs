@@ -30,7 +30,7 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
 }
 
 /// `0:1,2 1:3`.
-fn set(text: &str) -> TaskSet {
+pub(super) fn set(text: &str) -> TaskSet {
     let parts = text.split(' ').filter(|part| !part.is_empty() && *part != "-");
     let parts = parts.map(|part| {
         let (id, partitions) = part.split_once(':').expect("an id");
@@ -40,7 +40,7 @@ fn set(text: &str) -> TaskSet {
 }
 
 /// `0:1@5,2@6`.
-fn epoched(text: &str) -> EpochedTasks {
+pub(super) fn epoched(text: &str) -> EpochedTasks {
     let parts = text.split(' ').filter(|part| !part.is_empty());
     let parts = parts.map(|part| {
         let (id, partitions) = part.split_once(':').expect("an id");
@@ -124,7 +124,7 @@ fn members_take_the_steps_that_kafka_takes() {
 }
 
 /// `a=3 c=2`.
-fn image(text: &str) -> Image {
+pub(super) fn image(text: &str) -> Image {
     let mut image = Image::default();
     for (at, entry) in text.split(' ').filter(|entry| !entry.is_empty()).enumerate() {
         let (name, partitions) = entry.split_once('=').expect("a count");
@@ -152,7 +152,7 @@ fn names(text: &str) -> Vec<Str> {
 }
 
 /// `0 a,b r1=0 r2 c0 0+1/0`: sources, repartition sources, sinks, changelogs, copartition groups.
-fn part(text: &str) -> Subtopology {
+pub(super) fn part(text: &str) -> Subtopology {
     let fields: Vec<&str> = text.split(' ').collect();
     let info = |text: &Str| {
         let (name, partitions) = text.split_once('=').unwrap_or((text, "0"));

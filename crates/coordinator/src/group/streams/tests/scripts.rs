@@ -1,7 +1,7 @@
 //! What members hear and what is written, step by step.
 
 use ottla_base::{ErrorCode, Uuid};
-use ottla_wire::messages::streams_group_heartbeat_request::{Endpoint, TaskOffset};
+use ottla_wire::messages::streams_group_heartbeat_request::Endpoint;
 use ottla_wire::records::group::GroupKey;
 
 use super::*;

@@ -3,12 +3,11 @@
 //! and the log alone gives the same group.
 
 use ottla_machine::Entropy;
-use ottla_wire::messages::streams_group_heartbeat_request::TaskOffset;
 
 use super::*;
 use crate::group::streams::member::Member;
 use crate::group::streams::request::{JOINS, LEAVES, LEAVES_FOR_A_WHILE};
-use crate::seeds::seeds;
+use crate::seeds::{draws, seeds};
 
 const STEPS: usize = 300;
 const THREADS: usize = 7;
@@ -32,10 +31,13 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut bytes = [7; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut draws = Entropy::from_seed(bytes);
-        let mut fixture = if draws.below(2) == 0 { Fixture::with_settings(&AT_ONCE) } else { Fixture::new() };
+        let mut draws = draws(seed);
+        let mut settings = if draws.below(2) == 0 { AT_ONCE.to_vec() } else { Vec::new() };
+        settings.push(AVAILABLE[2]);
+        let mut fixture = Fixture::with_settings(&settings);
+        if draws.below(2) == 0 {
+            fixture.configure(GROUP, "streams.assignor.name", "highly_available");
+        }
         let partitions = 1 + draws.below(5) as i32;
         let lines = fixture.topic("lines", partitions);
         let threads = (0..THREADS).map(|at| {
@@ -69,8 +71,15 @@ impl Run {
             }
             32 => self.stall(),
             33 => self.lose_seat(),
-            34 => self.tell_offsets(at),
-            35 => self.restart(at),
+            34..=36 => self.tell_offsets(at),
+            37 => self.restart(at),
+            38 if self.draws.below(4) == 0 => {
+                let (name, value) = [
+                    ("streams.num.warmup.replicas", ["0", "1", "2"][self.draws.below(3)]),
+                    ("streams.assignor.name", ["sticky", "highly_available"][self.draws.below(2)]),
+                ][self.draws.below(2)];
+                self.fixture.configure(GROUP, name, value);
+            }
             _ => self.commit(),
         }
         self.check();
@@ -155,11 +164,26 @@ impl Run {
         self.lines = self.fixture.topic("lines", self.partitions);
     }
 
+    /// A member tells how far it is with some tasks, be it true or not.
     fn tell_offsets(&mut self, at: usize) {
-        let offset = self.draws.below(100) as i64;
-        let partition = self.draws.below(6) as i32;
-        let offset = TaskOffset { subtopology_id: "1".into(), partition, offset, ..Default::default() };
-        self.send(at, |it| StreamsGroupHeartbeatRequest { task_offsets: Some(vec![offset]), ..it.report() });
+        let mut positions = BTreeMap::new();
+        for _ in 0..4 {
+            let position = [0, 50_000, 95_000, 100_000, i64::MAX][self.draws.below(5)];
+            positions.insert(self.draws.below(6) as i32, position);
+        }
+        let positions: Vec<(i32, i64)> = positions.into_iter().collect();
+        self.send(at, |it| it.tell("1", &positions));
+    }
+
+    /// A member tells that it has caught up with all it has a copy of.
+    fn tell_caught_up(&mut self, at: usize) {
+        if self.threads[at].epoch == JOINS {
+            return self.report(at);
+        }
+        let [_, standby, warmup] = &self.threads[at].tasks;
+        let copies = standby.get("1").into_iter().chain(warmup.get("1")).flatten();
+        let positions: Vec<(i32, i64)> = copies.map(|partition| (*partition, 100_000)).collect();
+        self.send(at, |it| it.tell("1", &positions));
     }
 
     /// A process dies without a word and comes back with another member id.
@@ -221,6 +245,9 @@ impl Run {
             }
         }
         let mut told: BTreeSet<(&str, i32)> = BTreeSet::new();
+        let warm = |member: &Member| member.assigned.warmup.values().map(BTreeSet::len).sum::<usize>();
+        let warmups: usize = group.members.values().map(warm).sum();
+        assert!(group.how().name() != "Stable" || warmups <= 2, "{warmups} warm-ups");
         // Whoever was removed without hearing of it does not count.
         for thread in self.threads.iter().filter(|it| group.members.contains_key(it.id.as_str())) {
             for (subtopology, partitions) in &thread.tasks[0] {
@@ -250,7 +277,7 @@ impl Run {
                 break;
             }
             for at in 0..THREADS {
-                self.report(at);
+                self.tell_caught_up(at);
                 self.commit();
                 self.check();
             }
@@ -266,6 +293,8 @@ impl Run {
         assert_eq!(standbys, self.partitions as usize, "three processes are enough for a standby of each");
         for thread in &self.threads {
             let member = &group.members[thread.id.as_str()];
+            let target = &group.target[thread.id.as_str()];
+            assert!(target.are(&member.assigned), "{} has {:?}, not {target:?}", thread.id, member.assigned);
             assert_eq!(thread.tasks[0].values().map(BTreeSet::len).sum::<usize>(), active_count(member));
         }
         let before = format!("{group:?}");
@@ -280,7 +309,8 @@ fn active(member: &Member) -> impl Iterator<Item = (&str, i32)> {
 }
 
 fn copies(member: &Member) -> impl Iterator<Item = (&str, i32)> {
-    let held = member.assigned.standby.iter().chain(&member.revoking.standby);
+    let standby = member.assigned.standby.iter().chain(&member.revoking.standby);
+    let held = standby.chain(&member.assigned.warmup).chain(&member.revoking.warmup);
     held.flat_map(|(id, partitions)| partitions.iter().map(move |partition| (id.as_str(), *partition)))
 }
 
