@@ -9,24 +9,24 @@ use super::reference::ClassPath;
 use super::transcript::Transcript;
 use crate::workspace::Outcome;
 
-/// The clients, spoken to command by command.
-struct Clients {
+/// Clients, spoken to command by command; ended when dropped.
+pub struct Clients {
     process: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Clients {
-    fn start(command: &mut Command) -> Outcome<Clients> {
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    /// Starts the program.
+    pub fn start(command: &mut Command) -> Outcome<Clients> {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let commands = process.stdin.take().ok_or("no standard input")?;
         let answers = BufReader::new(process.stdout.take().ok_or("no standard output")?);
         Ok(Clients { process, commands, answers })
     }
 
     /// What a command is answered with, up to the dot.
-    fn ask(&mut self, command: &str) -> Outcome<Vec<String>> {
+    pub fn ask(&mut self, command: &str) -> Outcome<Vec<String>> {
         writeln!(self.commands, "{command}")?;
         let mut lines = Vec::new();
         loop {
@@ -71,7 +71,7 @@ pub fn run(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     let mut node = Node::new(Maker::Kafka, setting.reference, setting.folder.join("grouptrip"), 1)?;
     node.format()?;
     let mut program = setting.reference.program(ClassPath::Server, "GroupTrip", &["-Dlog4j2.level=OFF"])?;
-    let mut clients = Clients::start(program.arg(node.address()))?;
+    let mut clients = Clients::start(program.arg(node.address()).stderr(Stdio::null()))?;
     let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
     let mut told: Option<Vec<String>> = None;
     for (turn, (maker, commands, leave)) in turns.into_iter().enumerate() {

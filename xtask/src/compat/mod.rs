@@ -181,6 +181,12 @@ const SCENARIOS: &[Scenario] = &[
         ci: false,
         kind: Kind::Beside(streams::jobs),
     },
+    Scenario {
+        name: "streams-warmup",
+        about: "an instance of Kafka Streams 4.4 joins another: tasks move at once, or warm up first",
+        ci: false,
+        kind: Kind::Alone(streams::warm_up),
+    },
     Scenario { name: "kcat", about: "kcat (librdkafka)", ci: true, kind: Kind::Beside(clients::kcat) },
     Scenario {
         name: "confluent",

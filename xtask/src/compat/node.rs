@@ -106,6 +106,13 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
+    /// Takes lines away from `server.properties` that were added before.
+    pub fn remove_settings(&self, lines: &str) -> Outcome {
+        let text = std::fs::read_to_string(self.settings())?;
+        std::fs::write(self.settings(), text.replace(lines, ""))?;
+        Ok(())
+    }
+
     /// Adds a folder of jars to those that Apache Kafka runs with.
     pub fn add_jars(&mut self, folder: PathBuf) {
         self.more_jars = Some(folder);

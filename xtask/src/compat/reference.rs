@@ -40,6 +40,8 @@ pub enum ClassPath {
     Kafka39,
     /// The tools with Kafka Streams and its examples, [`KAFKA_TOOLS`].
     Streams,
+    /// Kafka Streams and the Java client, [`KAFKA`].
+    NewStreams,
 }
 
 impl ClassPath {
@@ -50,6 +52,7 @@ impl ClassPath {
             Self::Kafka40 => "kafka-4.0",
             Self::Kafka39 => "kafka-3.9",
             Self::Streams => "streams",
+            Self::NewStreams => "streams-4.4",
         }
     }
 
@@ -82,6 +85,10 @@ impl ClassPath {
                 artifacts.push(format!("org.apache.kafka:kafka-streams-examples:{KAFKA_TOOLS}"));
                 artifacts
             }
+            Self::NewStreams => vec![
+                format!("org.apache.kafka:kafka-streams:{KAFKA}"),
+                "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5".to_owned(),
+            ],
         }
     }
 

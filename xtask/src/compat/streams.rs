@@ -1,9 +1,13 @@
 //! Kafka Streams: its examples and a job of our own, in groups of either protocol, and the tools on these.
 
-use super::Stage;
+use std::fs::File;
+
+use super::grouptrip::Clients;
+use super::node::{Maker, Node};
 use super::reference::ClassPath;
 use super::tools;
 use super::transcript::Transcript;
+use super::{Setting, Stage};
 use crate::workspace::Outcome;
 
 /// The scenario `streams-demos`.
@@ -23,6 +27,59 @@ pub fn jobs(stage: &Stage<'_>) -> Outcome<Transcript> {
         script += tools;
     }
     play(stage, &script)
+}
+
+/// The scenario `streams-warmup`: an instance without state joins one with much of it, in a group whose tasks move at
+/// once, as both servers do it, and in one whose tasks warm up first, which only Ottla does; then Apache Kafka takes a
+/// directory over while tasks warm up.
+pub fn warm_up(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    let at_once = ["begin plain", "join 1", "move", "count"];
+    let (mut expected, mut seen) = (Transcript::default(), Transcript::default());
+    for (maker, transcript) in [(&Maker::Kafka, &mut expected), (&setting.candidate, &mut seen)] {
+        let (mut node, mut clients) = warmer(setting, maker, "")?;
+        at_once.iter().try_for_each(|command| told(&mut clients, command, transcript))?;
+        node.stop()?;
+    }
+    if setting.candidate == Maker::Kafka {
+        return Ok((expected, seen));
+    }
+    let served = "group.streams.assignors=sticky,highly_available\n";
+    let (mut node, mut clients) = warmer(setting, &setting.candidate, served)?;
+    for command in ["begin careful highly_available", "join 1", "warm", "move", "count"] {
+        told(&mut clients, command, &mut seen)?;
+    }
+    for command in ["begin handed highly_available", "join 1", "warm"] {
+        told(&mut clients, command, &mut seen)?;
+    }
+    node.stop()?;
+    node.remove_settings(served)?;
+    node.hand_to(Maker::Kafka);
+    node.start()?;
+    ["move", "count"].iter().try_for_each(|command| told(&mut clients, command, &mut seen))?;
+    let after = Transcript::parse(include_str!("streams-warmup.txt"));
+    expected.sections.extend(after.sections);
+    Ok((expected, seen))
+}
+
+/// A server with more settings, and the program that runs the instances.
+fn warmer<'a>(setting: &Setting<'a>, maker: &Maker, settings: &str) -> Outcome<(Node<'a>, Clients)> {
+    let reference = setting.reference;
+    reference.jars(ClassPath::NewStreams)?;
+    let folder = tempfile::Builder::new().prefix("warmup-").tempdir_in(&setting.folder)?.keep();
+    let mut node = Node::new(maker.clone(), reference, folder.clone(), 1)?;
+    node.add_settings(settings)?;
+    node.format()?;
+    node.start()?;
+    let mut program = reference.program(ClassPath::NewStreams, "WarmUp", &["-Dlog4j2.level=OFF"])?;
+    let notes = File::create(folder.join("notes.txt"))?;
+    let clients = Clients::start(program.arg(node.address()).arg(&folder).stderr(notes))?;
+    Ok((node, clients))
+}
+
+fn told(clients: &mut Clients, command: &str, transcript: &mut Transcript) -> Outcome {
+    transcript.section(command);
+    clients.ask(command)?.into_iter().for_each(|line| transcript.line(line));
+    Ok(())
 }
 
 fn play(stage: &Stage<'_>, script: &str) -> Outcome<Transcript> {
