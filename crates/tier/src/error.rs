@@ -1,5 +1,7 @@
 //! What can go wrong with a tier, by what the caller should do about it.
 
+use std::time::Duration;
+
 use ottla_base::ErrorCode;
 use ottla_storage::StorageError;
 
@@ -12,6 +14,16 @@ pub enum TierError {
     /// The store did not do it; the same call may succeed later.
     #[error("tiered storage: {0}")]
     Store(String),
+    /// The store did not answer in time; whether it did it is not known.
+    #[error("tiered storage has not answered within {limit:?}: {operation} of {object}")]
+    Unanswered {
+        /// What it was asked for.
+        operation: &'static str,
+        /// Which object.
+        object: String,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// What came back is not what was put there.
     #[error("{object} in tiered storage is corrupt at byte {position}: {reason}")]
     Corrupt {
@@ -46,6 +58,7 @@ impl TierError {
             // What is recorded and not there is lost or late, and no reason for a reader to go elsewhere.
             TierError::NotFound(_)
             | TierError::Store(_)
+            | TierError::Unanswered { .. }
             | TierError::Corrupt { .. }
             | TierError::Local { .. }
             | TierError::Settings(_) => ErrorCode::KafkaStorageError,

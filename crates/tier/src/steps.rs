@@ -34,7 +34,7 @@ pub struct CopyFailed<E> {
 }
 
 /// Copies a segment: says so, puts its objects, and says that they are there. If the store fails, what was put is
-/// deleted, at once or later.
+/// deleted, at once or later: later if the store does not answer.
 pub async fn copy<R: Recorder>(
     recorder: &R,
     store: &Store,
@@ -44,7 +44,10 @@ pub async fn copy<R: Recorder>(
     let failed = |error| CopyFailed { error, left: None };
     recorder.record(Event::Added(segment.clone())).await.map_err(failed)?;
     if let Err(error) = store.put(segment, data).await {
-        let left = delete(recorder, store, segment).await.err();
+        let left = match &error {
+            TierError::Unanswered { .. } => Some(error.clone().into()),
+            _ => delete(recorder, store, segment).await.err(),
+        };
         return Err(CopyFailed { error: error.into(), left });
     }
     recorder.record(update(recorder, segment, SegmentState::CopyFinished)).await.map_err(failed)

@@ -4,20 +4,23 @@
 //! `<topic>-<partition>-<topic id>/<start, 20 digits>-<attempt><.log | .index | .timeindex | .txnindex | .snapshot |
 //! .leader_epoch_checkpoint>`, below the prefix in the URL.
 
+use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, ObjectStoreScheme};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, ObjectStoreScheme};
 use ottla_host::{File, Host};
 use ottla_storage::file_names::SegmentFile;
 use url::Url;
 
 use crate::error::TierError;
+use crate::requests::{Abandoned, Operation, Requests, Unanswered};
 use crate::segment::SegmentMetadata;
 
 /// Larger segments are put in parts of this size.
@@ -64,6 +67,7 @@ pub struct Store {
     prefix: Path,
     /// The directory, for a local one.
     directory: Option<PathBuf>,
+    requests: Requests,
 }
 
 fn failed(error: object_store::Error) -> TierError {
@@ -88,7 +92,7 @@ impl Store {
             Place::Directory(path) => Store::directory(host, path),
             Place::Url(url) => {
                 let (objects, prefix) = objects(&url, options)?;
-                Ok(Store { host: host.clone(), objects: objects.into(), prefix, directory: None })
+                Ok(Store { prefix, ..Store::of(host, objects.into()) })
             }
         }
     }
@@ -102,8 +106,8 @@ impl Store {
         host.disk().create_dir_all(&path).map_err(|error| local(&error))?;
         let objects =
             LocalFileSystem::new_with_prefix(&path).map_err(|error| local(&error))?.with_fsync(true);
-        let objects = Arc::new(objects);
-        Ok(Store { host: host.clone(), objects, prefix: Path::default(), directory: Some(path) })
+        let requests = Requests::new(host, Abandoned::GoesOn);
+        Ok(Store { directory: Some(path), requests, ..Store::of(host, Arc::new(objects)) })
     }
 
     /// Objects in memory.
@@ -113,7 +117,39 @@ impl Store {
 
     /// Any store of objects.
     pub fn of(host: &Host, objects: Arc<dyn ObjectStore>) -> Store {
-        Store { host: host.clone(), objects, prefix: Path::default(), directory: None }
+        let requests = Requests::new(host, Abandoned::Ends);
+        Store { host: host.clone(), objects, prefix: Path::default(), directory: None, requests }
+    }
+
+    /// The same store, whose requests may take so long instead of [`crate::REQUEST_LIMIT`].
+    pub fn with_request_limit(mut self, limit: Duration) -> Store {
+        self.requests.set_limit(limit);
+        self
+    }
+
+    /// How many requests wait for their answers.
+    pub fn requests_under_way(&self) -> u64 {
+        self.requests.under_way()
+    }
+
+    /// How many requests were not answered in time.
+    pub fn unanswered(&self) -> Unanswered {
+        self.requests.unanswered()
+    }
+
+    /// Asks the store for something, and waits for its answer as long as a request may take.
+    async fn ask<T, F>(
+        &self,
+        operation: Operation,
+        key: &Path,
+        request: impl FnOnce(Arc<dyn ObjectStore>, Path) -> F,
+    ) -> Result<T, TierError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, TierError>> + Send + 'static,
+    {
+        let request = request(self.objects.clone(), key.clone());
+        self.requests.wait(operation, key, request).await
     }
 
     fn key(&self, segment: &SegmentMetadata, extension: &str) -> Path {
@@ -134,37 +170,68 @@ impl Store {
         ];
         for (extension, content) in small {
             if let Some(content) = content {
-                let key = self.key(segment, extension);
-                self.objects.put(&key, content.clone().into()).await.map_err(failed)?;
+                self.put_whole(&self.key(segment, extension), content.clone()).await?;
             }
         }
         self.put_log(&self.key(segment, SegmentFile::Log.extension()), data).await
+    }
+
+    async fn put_whole(&self, key: &Path, content: Bytes) -> Result<(), TierError> {
+        let put = |objects: Arc<dyn ObjectStore>, key: Path| async move {
+            objects.put(&key, content.into()).await.map(|_| ()).map_err(failed)
+        };
+        self.ask(Operation::Put, key, put).await
     }
 
     async fn put_log(&self, key: &Path, data: &SegmentData) -> Result<(), TierError> {
         let part_bytes = if self.directory.is_some() { DIRECTORY_PART_BYTES } else { PART_BYTES };
         if data.log_bytes <= part_bytes {
             let content = self.piece(data, 0..data.log_bytes).await?;
-            self.objects.put(key, content.into()).await.map_err(failed)?;
-            return Ok(());
+            return self.put_whole(key, content).await;
         }
-        let mut upload = self.objects.put_multipart(key).await.map_err(failed)?;
-        let put = async {
-            let mut position = 0;
-            while position < data.log_bytes {
-                let end = position.saturating_add(part_bytes).min(data.log_bytes);
-                let content = self.piece(data, position..end).await?;
-                upload.put_part(content.into()).await.map_err(failed)?;
-                position = end;
-            }
-            upload.complete().await.map(|_| ()).map_err(failed)
+        let begin = |objects: Arc<dyn ObjectStore>, key: Path| async move {
+            objects.put_multipart(&key).await.map_err(failed)
         };
-        let put = put.await;
-        if put.is_err() {
-            // The parts that were put are nobody's. Should this fail too, they are for the bucket's own rules.
-            let _ = upload.abort().await;
+        let mut upload = self.ask(Operation::Put, key, begin).await?;
+        match self.put_parts(key, upload.as_mut(), data, part_bytes).await {
+            Ok(()) => {
+                let complete = |_, _| async move {
+                    let completed = upload.complete().await.map(|_| ()).map_err(failed);
+                    if completed.is_err() {
+                        // The parts that were put are nobody's. Should this fail too, they are for the bucket's own
+                        // rules.
+                        let _ = upload.abort().await;
+                    }
+                    completed
+                };
+                self.ask(Operation::Put, key, complete).await
+            }
+            // It would not answer this either.
+            Err(error @ TierError::Unanswered { .. }) => Err(error),
+            Err(error) => {
+                let abort = |_, _| async move { upload.abort().await.map_err(failed) };
+                // As above.
+                let _ = self.ask(Operation::Delete, key, abort).await;
+                Err(error)
+            }
         }
-        put
+    }
+
+    async fn put_parts(
+        &self,
+        key: &Path,
+        upload: &mut dyn MultipartUpload,
+        data: &SegmentData,
+        part_bytes: u32,
+    ) -> Result<(), TierError> {
+        let mut position = 0;
+        while position < data.log_bytes {
+            let end = position.saturating_add(part_bytes).min(data.log_bytes);
+            let part = upload.put_part(self.piece(data, position..end).await?.into());
+            self.ask(Operation::Put, key, |_, _| async move { part.await.map_err(failed) }).await?;
+            position = end;
+        }
+        Ok(())
     }
 
     async fn piece(&self, data: &SegmentData, positions: Range<u32>) -> Result<Bytes, TierError> {
@@ -185,7 +252,10 @@ impl Store {
         let key = self.key(segment, SegmentFile::Log.extension());
         let wanted = (positions.end - positions.start) as usize;
         let range = u64::from(positions.start)..u64::from(positions.end);
-        let bytes = self.objects.get_range(&key, range).await.map_err(failed)?;
+        let get = |objects: Arc<dyn ObjectStore>, key: Path| async move {
+            objects.get_range(&key, range).await.map_err(failed)
+        };
+        let bytes = self.ask(Operation::Read, &key, get).await?;
         if bytes.len() != wanted {
             let reason = format!("{wanted} bytes were asked for and {} came back", bytes.len());
             return Err(TierError::Corrupt {
@@ -205,12 +275,15 @@ impl Store {
         max_bytes: u64,
     ) -> Result<Bytes, TierError> {
         let key = self.key(segment, kind.extension());
-        let found = self.objects.get(&key).await.map_err(failed)?;
-        if found.meta.size > max_bytes {
-            let reason = format!("an index of {} bytes", found.meta.size);
-            return Err(TierError::Corrupt { object: key.to_string(), position: 0, reason });
-        }
-        found.bytes().await.map_err(failed)
+        let get = |objects: Arc<dyn ObjectStore>, key: Path| async move {
+            let found = objects.get(&key).await.map_err(failed)?;
+            if found.meta.size > max_bytes {
+                let reason = format!("an index of {} bytes", found.meta.size);
+                return Err(TierError::Corrupt { object: key.to_string(), position: 0, reason });
+            }
+            found.bytes().await.map_err(failed)
+        };
+        self.ask(Operation::Index, &key, get).await
     }
 
     /// Deletes a segment's objects, the log first; those that are gone already are no failure.
@@ -218,9 +291,12 @@ impl Store {
         let kinds = SegmentFile::ALL.map(SegmentFile::extension);
         for extension in kinds.into_iter().chain([LEADER_EPOCHS]) {
             let key = self.key(segment, extension);
-            match self.objects.delete(&key).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(failed(error)),
+            let delete = |objects: Arc<dyn ObjectStore>, key: Path| async move {
+                objects.delete(&key).await.map_err(failed)
+            };
+            match self.ask(Operation::Delete, &key, delete).await {
+                Ok(()) | Err(TierError::NotFound(_)) => {}
+                Err(error) => return Err(error),
             }
             self.delete_staged(&key).await?;
         }

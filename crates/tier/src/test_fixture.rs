@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,6 +107,8 @@ pub(crate) struct FailingStore {
     pub(crate) at: AtomicU64,
     pub(crate) failure: Failure,
     pub(crate) lasting: bool,
+    /// Nothing is answered, and nothing done.
+    pub(crate) silent: AtomicBool,
 }
 
 impl FailingStore {
@@ -117,6 +119,14 @@ impl FailingStore {
             at: AtomicU64::new(at),
             failure,
             lasting,
+            silent: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends only when the store is not silent.
+    async fn answer(&self) {
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending().await
         }
     }
 
@@ -149,6 +159,7 @@ impl ObjectStore for FailingStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> object_store::Result<PutResult> {
+        self.answer().await;
         if !self.fails() {
             return self.inner.put_opts(location, payload, opts).await;
         }
@@ -163,10 +174,12 @@ impl ObjectStore for FailingStore {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.answer().await;
         self.inner.put_multipart_opts(location, opts).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.answer().await;
         self.inner.get_opts(location, options).await
     }
 
@@ -174,6 +187,9 @@ impl ObjectStore for FailingStore {
         &self,
         locations: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
+        if self.silent.load(Ordering::SeqCst) {
+            return stream::pending().boxed();
+        }
         if !self.fails() {
             return self.inner.delete_stream(locations);
         }

@@ -88,8 +88,9 @@ pub fn list_offsets(broker: &Arc<Broker>, call: Call, request: ListOffsetsReques
 /// What was found in tiered storage of the partitions that have something there and nowhere else, by topic and number.
 type FoundInTier = BTreeMap<(Str, i32), Result<TimestampedOffset, ErrorCode>>;
 
+/// All partitions are looked into at once: one whose objects are not answered for holds up no other.
 async fn look_into_tier(broker: &Arc<Broker>, call: &Call, request: &ListOffsetsRequest) -> FoundInTier {
-    let mut found = FoundInTier::new();
+    let (mut found, mut looking) = (FoundInTier::new(), Vec::new());
     let Some(tier) = broker.tier.get() else { return found };
     let own = broker.settings.load().server.tiered.remote_list_offsets_request_timeout_ms;
     let limit_ms = if call.version >= FIRST_WITH_TIMEOUT { i64::from(request.timeout_ms) } else { own };
@@ -103,11 +104,14 @@ async fn look_into_tier(broker: &Arc<Broker>, call: &Call, request: &ListOffsets
             if !is_tiered || partition.leader_epoch(asked.current_leader_epoch).is_err() {
                 continue;
             }
-            let timestamp = Timestamp(asked.timestamp);
-            if let Some(it) = tier.find_timestamp(broker, &partition, timestamp, limit).await.transpose() {
-                found.insert((topic.name.clone(), asked.partition_index), it);
-            }
+            let (tier, looker, timestamp) = (tier.clone(), broker.clone(), Timestamp(asked.timestamp));
+            let look = async move { tier.find_timestamp(&looker, &partition, timestamp, limit).await };
+            looking.push(((topic.name.clone(), asked.partition_index), broker.host.spawn(look)));
         }
+    }
+    for (partition, look) in looking {
+        let looked = look.await.unwrap_or(Err(ErrorCode::UnknownServerError));
+        found.extend(looked.transpose().map(|it| (partition, it)));
     }
     found
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ottla_storage::LogStartReason;
-use ottla_tier::{Expiry, Limits, SegmentMetadata, steps};
+use ottla_tier::{Expiry, Limits, SegmentMetadata, highest_copied, steps};
 
 use super::records::Recording;
 use super::{Tier, TieringError, Tracked};
@@ -24,9 +24,14 @@ impl Tier {
         let log = partition.log();
         let (config, view) = (log.config(), log.view());
         let epochs = log.with_epochs(Clone::clone);
-        let copying = self.copying.lock().clone();
         let expiry = {
+            // While this is held no copy begins or ends: what is being copied now was begun before, and what was copied
+            // is counted once.
             let catalog = tracked.catalog.lock();
+            let copying = self.copying.lock().clone();
+            if let Some(copied) = highest_copied(&catalog, &epochs, view.end) {
+                log.set_tiered_end(copied);
+            }
             tracked.gauges.note(&catalog);
             Expiry::of(
                 &catalog,
@@ -94,35 +99,32 @@ impl Tier {
         Ok(())
     }
 
-    /// Deletes all segments of topics that are gone, and of those that were told to give them up
+    /// Deletes all segments of a partition that is gone, or that was told to give them up
     /// (`remote.log.delete.on.disable`). After a stop in the middle of it the next process goes on.
-    pub(super) async fn delete_abandoned(&self, broker: &Arc<Broker>) {
-        let all: Vec<Arc<Tracked>> = self.tracked.lock().values().cloned().collect();
-        for tracked in all {
-            if !self.is_abandoned(broker, &tracked) {
-                continue;
-            }
-            let segments: Vec<_> = tracked.catalog.lock().all().cloned().collect();
-            let copying = self.copying.lock().clone();
-            for segment in segments.iter().filter(|it| !copying.contains(&it.id.id)) {
-                broker.metrics.all_topics.remote_delete_requests.increment();
-                if let Err(error) = self.delete_segment(broker, segment).await {
-                    broker.metrics.all_topics.remote_delete_errors.increment();
-                    tracing::debug!(partition = %tracked.partition, %error, "a tiered segment is deleted later");
-                    break;
-                }
-            }
-            if tracked.catalog.lock().is_empty() {
-                if !segments.is_empty() {
-                    tracing::info!(partition = %tracked.partition, "nothing of the partition is tiered any more");
-                }
-                let key = (tracked.partition.topic_id, tracked.partition.index);
-                self.tracked.lock().remove(&key);
+    pub(super) async fn give_up(&self, broker: &Broker, tracked: &Tracked) -> Result<(), TieringError> {
+        let (segments, copying) = {
+            let catalog = tracked.catalog.lock();
+            (catalog.all().cloned().collect::<Vec<_>>(), self.copying.lock().clone())
+        };
+        for segment in segments.iter().filter(|it| !copying.contains(&it.id.id)) {
+            broker.metrics.all_topics.remote_delete_requests.increment();
+            if let Err(error) = self.delete_segment(broker, segment).await {
+                broker.metrics.all_topics.remote_delete_errors.increment();
+                return Err(error);
             }
         }
+        if !tracked.catalog.lock().is_empty() {
+            return Err(TieringError::BeingCopied);
+        }
+        if !segments.is_empty() {
+            tracing::info!(partition = %tracked.partition, "nothing of the partition is tiered any more");
+        }
+        self.tracked.lock().remove(&(tracked.partition.topic_id, tracked.partition.index));
+        Ok(())
     }
 
-    fn is_abandoned(&self, broker: &Broker, tracked: &Tracked) -> bool {
+    /// Whether all segments of a partition are to go.
+    pub(super) fn is_abandoned(&self, broker: &Broker, tracked: &Tracked) -> bool {
         let image = broker.image.load();
         let Some(topic) = image.topics.get(tracked.partition.topic_id) else { return true };
         let led = broker.partitions.get(topic.id, tracked.partition.index.get());

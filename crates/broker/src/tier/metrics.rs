@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use ottla_tier::Catalog;
+use ottla_tier::{Catalog, Operation, Store};
 
 use super::Tier;
 use crate::metrics::exposition::{Kind, Page};
@@ -107,6 +107,7 @@ pub(crate) fn render(page: &mut Page, tier: &Tier) {
         "Milliseconds that reads from tiered storage were told to wait for their quota.",
         tier.fetch_throttle_ms.load(Relaxed),
     );
+    render_requests(page, &tier.store);
     let (indexes, chunks) = (tier.reader.indexes(), tier.reader.chunks());
     page.gauge(
         "ottla_remote_index_cache_bytes",
@@ -118,4 +119,18 @@ pub(crate) fn render(page: &mut Page, tier: &Tier) {
         "Memory that holds pieces of tiered segments.",
         chunks.bytes(),
     );
+}
+
+fn render_requests(page: &mut Page, store: &Store) {
+    page.gauge(
+        "ottla_remote_storage_requests_under_way",
+        "Requests to the store of tiered segments that wait for their answer.",
+        store.requests_under_way(),
+    );
+    let name = "ottla_remote_storage_requests_unanswered_total";
+    let help = "Requests that the store of tiered segments did not answer in time.";
+    let mut family = page.family(name, Kind::Counter, help);
+    for (operation, unanswered) in Operation::ALL.into_iter().zip(store.unanswered()) {
+        family.sample(&[("operation", operation.name())], unanswered);
+    }
 }

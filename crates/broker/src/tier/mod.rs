@@ -12,7 +12,8 @@
 //!
 //! Invariants: a segment leaves the local disk only after the record that it was copied is committed, and no object is
 //! written or deleted before the record that says so is committed. So a stop between any two steps leaves at most
-//! objects that the next process deletes. Reads of tiered segments are bounded in number and run on their own.
+//! objects that the next process deletes. Reads of tiered segments are bounded in number, of one partition to half of
+//! it, and run on their own. Nothing waits for a store without end, nor for what another partition asks of it.
 
 mod copy;
 mod expire;
@@ -63,6 +64,9 @@ pub(crate) enum TieringError {
     /// This broker does not lead the partition any more.
     #[error("the partition is led elsewhere")]
     NotLeader,
+    /// Not all segments can be deleted yet.
+    #[error("segments of the partition are being copied")]
+    BeingCopied,
     /// A segment cannot be tiered.
     #[error("{0}")]
     Unfit(&'static str),
@@ -73,6 +77,8 @@ struct Tracked {
     partition: TieredPartition,
     catalog: Mutex<Catalog>,
     gauges: metrics::PartitionGauges,
+    /// Of the readers those that may be this partition's.
+    readers: Slots,
 }
 
 /// The tiered storage of a broker.
@@ -106,12 +112,14 @@ impl Tier {
             settings::StoreChoice::Directory(path) => Store::directory(host, path.clone()),
             settings::StoreChoice::Url(options) => Store::open(host, options),
         };
-        let store = store.map_err(|error| error.to_string())?;
+        let ottla = &settings.server.ottla;
+        let limit = Duration::from_millis(unsigned(ottla.ottla_remote_storage_request_timeout_ms));
+        let store = store.map_err(|error| error.to_string())?.with_request_limit(limit);
         let tiered = &settings.server.tiered;
         let Some(directory) = settings.log_directories().next() else { return Ok(None) };
         let limit = unsigned(tiered.remote_log_index_file_cache_total_size_bytes);
         let indexes = IndexCache::open(host, store.clone(), directory, limit).map_err(|it| it.to_string())?;
-        let cache_bytes = unsigned(settings.server.ottla.ottla_remote_read_cache_bytes);
+        let cache_bytes = unsigned(ottla.ottla_remote_read_cache_bytes);
         let chunks = Chunks::new(host, store.clone(), cache_bytes);
         let quota = |bytes, windows, seconds| {
             let window = Duration::from_secs(unsigned(i64::from(seconds)));
@@ -155,6 +163,9 @@ impl Tier {
         self.expirers.resize(tiered.remote_log_manager_expiration_thread_pool_size);
         self.followers.resize(tiered.remote_log_manager_follower_thread_pool_size);
         self.readers.resize(tiered.remote_log_reader_threads);
+        for tracked in self.tracked.lock().values() {
+            tracked.readers.resize(half_of(tiered.remote_log_reader_threads));
+        }
     }
 
     /// Partitions, or what they are to do, have changed.
@@ -182,6 +193,7 @@ impl Tier {
                 partition: partition.clone(),
                 catalog: Mutex::default(),
                 gauges: metrics::PartitionGauges::default(),
+                readers: Slots::new(half_of(i32::try_from(self.readers.count()).unwrap_or(i32::MAX))),
             })
         };
         tracked.entry((partition.topic_id, partition.index)).or_insert_with(made).clone()
@@ -236,6 +248,11 @@ impl Slots {
     fn count(&self) -> usize {
         *self.count.lock()
     }
+}
+
+/// How many of the readers one partition may have: should its objects not be answered for, others still have some.
+fn half_of(readers: i32) -> i32 {
+    readers.saturating_add(1) / 2
 }
 
 fn unsigned(number: i64) -> u64 {

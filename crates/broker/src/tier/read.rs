@@ -11,7 +11,7 @@ use ottla_storage::transaction_index::AbortedTransaction;
 use ottla_storage::{FileRange, TimestampedOffset};
 use ottla_tier::{SegmentMetadata, SegmentState, TierError, Wanted, is_in_lineage};
 
-use super::{Pending, Tier, Tracked, size};
+use super::{Pending, Tier, Tracked, size, unsigned};
 use crate::broker::Broker;
 use crate::partition::Partition;
 
@@ -87,8 +87,31 @@ impl Tier {
         waiting.saturating_add(self.readers.count())
     }
 
-    /// Reads records. Gives nothing if there is too much to do: [`Tier::fetch_pause`] says so before.
+    /// Reads records, and waits no longer for them than `remote.fetch.max.wait.ms`. What comes later is in memory when
+    /// the reader asks again. Gives nothing until then, nor if there is too much to do: [`Tier::fetch_pause`] says so
+    /// before.
     pub(crate) async fn read(
+        self: &Arc<Self>,
+        broker: &Arc<Broker>,
+        partition: &Arc<Partition>,
+        wanted: WantedTiered,
+    ) -> Result<TieredRead, ErrorCode> {
+        let wait_ms = unsigned(i64::from(broker.settings.load().server.tiered.remote_fetch_max_wait_ms));
+        let read = async {
+            // Who waits here has asked the store for nothing yet, and goes with its request.
+            let slot = self.tracked(partition).readers.take().await;
+            let (tier, broker, partition) = (self.clone(), broker.clone(), partition.clone());
+            let reading = self.host.spawn(async move {
+                let _slot = slot;
+                tier.read_in_turn(&broker, &partition, wanted).await
+            });
+            reading.await.unwrap_or(Err(ErrorCode::UnknownServerError))
+        };
+        let read = self.host.timeout(Duration::from_millis(wait_ms), read).await;
+        read.unwrap_or_else(|_| Ok(TieredRead::default()))
+    }
+
+    async fn read_in_turn(
         &self,
         broker: &Broker,
         partition: &Arc<Partition>,
@@ -226,6 +249,8 @@ impl Tier {
         limit: Duration,
     ) -> Result<Option<TimestampedOffset>, ErrorCode> {
         let find = async {
+            let tracked = self.tracked(partition);
+            let _own = tracked.readers.take().await;
             let _slot = self.readers.take().await;
             self.find_timestamp_now(broker, partition, timestamp).await
         };

@@ -91,13 +91,16 @@ impl Tier {
         }
     }
 
-    /// Replays every partition of the topic that this broker has.
+    /// Replays every partition of the topic that this broker has, but for those to which a record is being written: who
+    /// writes it replays it.
     pub(super) async fn replay_all(&self, broker: &Broker) {
         let image = broker.image.load_full();
         let Some(topic) = image.topics.named(REMOTE_LOG_METADATA) else { return };
         for index in 0..topic.partition_count {
             let Some(records) = broker.partitions.get(topic.id, index) else { continue };
-            if let Err(error) = self.replay(&records).await {
+            let followed = self.followed(&records);
+            let Ok(_turn) = followed.turn.try_lock() else { continue };
+            if let Err(error) = self.replay_held(&records, &followed).await {
                 tracing::warn!(partition = %records, %error, "records of tiered segments cannot be read");
             }
         }

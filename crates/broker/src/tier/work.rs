@@ -1,4 +1,7 @@
 //! When which partition is looked after: at once when this broker begins to lead it, and then after each interval.
+//!
+//! Each kind of work of each partition is a task of its own, and all of them end with [`Tier::run`]: a store that does
+//! not answer holds up nothing but what was asked of it, and no stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,8 +10,9 @@ use std::time::Duration;
 use ottla_base::{Moment, Str};
 use ottla_metadata::settings::broker::TieredStorageSettings;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
-use super::{Key, Tier, TieringError, unsigned};
+use super::{Key, Tier, TieringError, Tracked, unsigned};
 use crate::auto_create;
 use crate::broker::Broker;
 use crate::partition::Partition;
@@ -19,26 +23,51 @@ const LOOK_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_mi
 /// How long the topic of the records may take before it is asked for again.
 const CREATE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// When a partition is looked after next.
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Copying what is sealed.
+    Copy,
+    /// Deleting what is kept no longer.
+    Expire,
+    /// Deleting all of a partition that is gone, or tiered no more.
+    GiveUp,
+}
+
+/// Something that is to be done now and then.
+struct Work {
+    of: (Key, Kind),
+    /// The epoch in which the partition was led.
+    epoch: i32,
+    subject: Subject,
+}
+
+/// What something is done with.
+enum Subject {
+    Here(Arc<Partition>),
+    Abandoned(Arc<Tracked>),
+}
+
+/// When something is done next.
 #[derive(Debug, Clone, Copy)]
 struct Due {
     at: Moment,
     failures: u32,
-    /// The epoch in which it was led.
     epoch: i32,
 }
 
 /// What is due, and what is being done.
 #[derive(Default)]
 struct Plan {
-    due: BTreeMap<Key, Due>,
-    busy: BTreeSet<Key>,
+    due: BTreeMap<(Key, Kind), Due>,
+    busy: BTreeSet<(Key, Kind)>,
 }
 
 impl Tier {
     /// Looks after every tiered partition of this broker, for as long as it runs.
     pub(crate) async fn run(self: Arc<Self>, broker: Arc<Broker>) {
         let plan = Arc::new(Mutex::new(Plan::default()));
+        let mut working = JoinSet::new();
         let mut create_at = self.host.now();
         loop {
             let now = self.host.now();
@@ -49,8 +78,9 @@ impl Tier {
                 create_at = now + CREATE_INTERVAL;
             }
             self.replay_all(&broker).await;
-            let next = self.start_due(&broker, &plan, tiered);
-            self.delete_abandoned(&broker).await;
+            // A panic there is a bug and has been reported where it happened.
+            while working.try_join_next().is_some() {}
+            let next = self.start_due(&broker, &plan, &mut working);
             if let Ok(ttl_ms) = u64::try_from(tiered.remote_log_index_file_cache_ttl_ms) {
                 self.reader.indexes().expire(Duration::from_millis(ttl_ms));
             }
@@ -61,71 +91,96 @@ impl Tier {
         }
     }
 
+    /// Everything that there is to do.
+    fn work(&self, broker: &Broker) -> Vec<Work> {
+        let mut work = Vec::new();
+        for partition in broker.partitions.all() {
+            if partition.log().config().tiering.is_none() {
+                continue;
+            }
+            for kind in [Kind::Copy, Kind::Expire] {
+                work.push(Work {
+                    of: (Tier::key(&partition), kind),
+                    epoch: partition.leadership().leader_epoch.get(),
+                    subject: Subject::Here(partition.clone()),
+                });
+            }
+        }
+        let tracked: Vec<Arc<Tracked>> = self.tracked.lock().values().cloned().collect();
+        for tracked in tracked.into_iter().filter(|it| self.is_abandoned(broker, it)) {
+            let key = (tracked.partition.topic_id, tracked.partition.index);
+            let subject = Subject::Abandoned(tracked);
+            work.push(Work { of: (key, Kind::GiveUp), epoch: -1, subject });
+        }
+        work
+    }
+
     /// Starts what is due, unless it is being done. Gives when something is due next.
     fn start_due(
         self: &Arc<Self>,
         broker: &Arc<Broker>,
         plan: &Arc<Mutex<Plan>>,
-        tiered: &TieredStorageSettings,
+        working: &mut JoinSet<()>,
     ) -> Option<Moment> {
         let now = self.host.now();
-        let partitions = broker.partitions.all();
-        let ours: Vec<_> = partitions.iter().filter(|it| it.log().config().tiering.is_some()).collect();
+        let work = self.work(broker);
         let mut held = plan.lock();
-        let keys: BTreeSet<Key> = ours.iter().map(|it| Tier::key(it)).collect();
-        held.due.retain(|key, _| keys.contains(key));
-        for partition in ours {
-            let key = Tier::key(partition);
-            let epoch = partition.leadership().leader_epoch.get();
-            let due = held.due.get(&key).copied().filter(|it| it.epoch == epoch);
-            if held.busy.contains(&key) || due.is_some_and(|it| it.at > now) {
+        let known: BTreeSet<_> = work.iter().map(|it| it.of).collect();
+        held.due.retain(|of, _| known.contains(of));
+        for work in work {
+            let due = held.due.get(&work.of).copied().filter(|it| it.epoch == work.epoch);
+            if held.busy.contains(&work.of) || due.is_some_and(|it| it.at > now) {
                 continue;
             }
-            held.busy.insert(key);
-            let failures = due.map_or(0, |it| it.failures);
-            let (tier, broker, plan, partition) =
-                (self.clone(), broker.clone(), plan.clone(), partition.clone());
-            let pause = Pause::of(tiered);
-            self.host.spawn(async move {
-                let done = tier.look_after(&broker, &partition).await;
-                let failures = match &done {
-                    Ok(()) => 0,
-                    Err(_) => failures.saturating_add(1),
-                };
-                if let Err(error) = done {
-                    tell(&partition, &error, failures);
+            held.busy.insert(work.of);
+            let before = due.map_or(0, |it| it.failures);
+            let (tier, broker, plan) = (self.clone(), broker.clone(), plan.clone());
+            working.spawn(async move {
+                let done = tier.perform(&broker, &work).await;
+                let failures = if done.is_ok() { 0 } else { before.saturating_add(1) };
+                if let Err(error) = &done {
+                    tell(&work, error, failures);
                 }
+                let pause = Pause::of(&broker.settings.load().server.tiered);
                 let at = tier.host.now() + pause.after(failures, tier.host.random_u64());
                 let mut plan = plan.lock();
-                plan.busy.remove(&key);
-                plan.due.insert(key, Due { at, failures, epoch });
+                plan.busy.remove(&work.of);
+                plan.due.insert(work.of, Due { at, failures, epoch: work.epoch });
             });
         }
-        let waiting = held.due.iter().filter(|(key, _)| !held.busy.contains(key));
+        let waiting = held.due.iter().filter(|(of, _)| !held.busy.contains(of));
         waiting.map(|(_, due)| due.at).min()
     }
 
-    async fn look_after(
-        self: &Arc<Self>,
-        broker: &Arc<Broker>,
-        partition: &Arc<Partition>,
-    ) -> Result<(), TieringError> {
+    async fn perform(&self, broker: &Broker, work: &Work) -> Result<(), TieringError> {
+        let partition = match &work.subject {
+            Subject::Here(partition) => partition,
+            Subject::Abandoned(tracked) => {
+                let _slot = self.expirers.take().await;
+                return self.give_up(broker, tracked).await;
+            }
+        };
         let tracked = self.tracked(partition);
         if !self.is_ready(broker, &tracked.partition).await {
             return Err(TieringError::NotReady);
         }
-        if partition.leader_epoch(-1).is_err() {
-            let _slot = self.followers.take().await;
-            self.note_tiered_end(partition, &tracked);
-            return Ok(());
+        let leads = partition.leader_epoch(-1).is_ok();
+        match work.of.1 {
+            Kind::Copy if leads => {
+                let _slot = self.copiers.take().await;
+                self.copy(broker, partition, &tracked).await
+            }
+            Kind::Copy => {
+                let _slot = self.followers.take().await;
+                self.note_tiered_end(partition, &tracked);
+                Ok(())
+            }
+            Kind::Expire if leads => {
+                let _slot = self.expirers.take().await;
+                self.expire(broker, partition, &tracked).await
+            }
+            Kind::Expire | Kind::GiveUp => Ok(()),
         }
-        let copied = {
-            let _slot = self.copiers.take().await;
-            self.copy(broker, partition, &tracked).await
-        };
-        let _slot = self.expirers.take().await;
-        let expired = self.expire(broker, partition, &tracked).await;
-        copied.and(expired)
     }
 }
 
@@ -160,15 +215,20 @@ impl Pause {
 }
 
 /// Tells of a failure: of the first, and now and then of those that follow.
-fn tell(partition: &Partition, error: &TieringError, failures: u32) {
+fn tell(work: &Work, error: &TieringError, failures: u32) {
+    let partition: &dyn std::fmt::Display = match &work.subject {
+        Subject::Here(partition) => partition,
+        Subject::Abandoned(tracked) => &tracked.partition,
+    };
+    let kind = work.of.1;
     match error {
-        TieringError::NotReady | TieringError::NotLeader => {
-            tracing::debug!(%partition, %error, "tiering waits");
+        TieringError::NotReady | TieringError::NotLeader | TieringError::BeingCopied => {
+            tracing::debug!(%partition, ?kind, %error, "tiering waits");
         }
         _ if failures.is_power_of_two() => {
-            tracing::warn!(%partition, %error, failures, "tiering failed, it is tried again");
+            tracing::warn!(%partition, ?kind, %error, failures, "tiering failed, it is tried again");
         }
-        _ => tracing::debug!(%partition, %error, failures, "tiering failed, it is tried again"),
+        _ => tracing::debug!(%partition, ?kind, %error, failures, "tiering failed, it is tried again"),
     }
 }
 

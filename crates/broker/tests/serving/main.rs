@@ -12,4 +12,5 @@ mod produce;
 mod restart;
 mod share_groups;
 mod topics;
+mod tiering;
 mod versions;

@@ -1,15 +1,14 @@
 //! The part of a fetch that is read from tiered storage.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ottla_base::ErrorCode;
 
 use super::{Planned, Read};
 use crate::broker::Broker;
 
-/// Reads what was found to be tiered, all at once, and no longer than `remote.fetch.max.wait.ms`. What is not there by
-/// then stays empty: the reader asks again, and finds it in memory.
+/// Reads what was found to be tiered, all at once. What is not there in time stays empty: the reader asks again, and
+/// finds it in memory.
 pub(super) async fn complete(broker: &Arc<Broker>, plan: &Arc<Vec<Planned>>, mut read: Read) -> Read {
     let parts = std::mem::take(&mut read.tiered);
     let Some(tier) = broker.tier.get() else {
@@ -19,33 +18,29 @@ pub(super) async fn complete(broker: &Arc<Broker>, plan: &Arc<Vec<Planned>>, mut
         }
         return read;
     };
-    let wait_ms = broker.settings.load().server.tiered.remote_fetch_max_wait_ms;
-    let deadline = broker.host.now() + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
     let mut running = Vec::with_capacity(parts.len());
     for part in parts {
         let Ok(partition) = &plan[part.at].partition else { continue };
         let (tier, broker, partition) = (tier.clone(), broker.clone(), partition.clone());
         let host = broker.host.clone();
-        // It goes on when nobody waits any more: what it brings is in memory when the reader comes again.
         let reading = host.spawn(async move { tier.read(&broker, &partition, part.wanted).await });
         running.push((part.at, reading));
     }
     for (at, reading) in running {
         let answer = &mut read.answers[at];
-        match broker.host.timeout_at(deadline, reading).await {
-            Ok(Ok(Ok(found))) => {
+        match reading.await {
+            Ok(Ok(found)) => {
                 answer.records_len = u32::try_from(found.records.len()).unwrap_or(u32::MAX);
                 answer.tiered = found.records;
                 if let Some(aborted) = &mut answer.aborted {
                     *aborted = found.aborted;
                 }
             }
-            Ok(Ok(Err(code))) => {
+            Ok(Err(code)) => {
                 answer.code = code;
                 answer.aborted = None;
             }
-            Ok(Err(_)) => answer.code = ErrorCode::UnknownServerError,
-            Err(_) => {}
+            Err(_) => answer.code = ErrorCode::UnknownServerError,
         }
     }
     read

@@ -13,6 +13,11 @@ settings! {
         /// How many bytes of tiered segments are kept in memory for readers, the next piece of each fetched ahead.
         ottla_remote_read_cache_bytes: i64 = "ottla.remote.read.cache.bytes", "33554432", at_least(1), LOW,
             internal read_only, honoured();
+        /// How long one request to the store of tiered segments may take before it counts as failed, with what the
+        /// client of a cloud tries again within it (each try ends after `rsm.config.timeout`, 30 seconds unless set).
+        /// What it was for is tried again as after any failure.
+        ottla_remote_storage_request_timeout_ms: i64 = "ottla.remote.storage.request.timeout.ms", "60000",
+            at_least(1), LOW, internal read_only, honoured();
         /// Where tiered segments are kept: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or
         /// `file:///directory`. Credentials come from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`) or from
         /// `rsm.config.…`.
