@@ -121,6 +121,7 @@ pub struct Parts {
 impl Broker {
     /// A broker that knows nothing of its cluster yet.
     pub fn new(parts: Parts) -> Broker {
+        let replicas_missing = AtomicBool::new(parts.logs.has_closed_copies());
         Broker {
             host: parts.host,
             node_id: parts.node_id,
@@ -144,18 +145,22 @@ impl Broker {
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),
             tier: OnceLock::new(),
-            replicas_missing: AtomicBool::new(false),
+            replicas_missing,
         }
     }
 
-    /// Makes the replicas that could not be opened or made for lack of descriptors, memory or room, if there are any.
-    /// Not while a newer image is published. Blocks.
+    /// Makes the replicas that could not be opened or made for lack of descriptors, memory or room, if there are any, and
+    /// opens copies on their way to another directory. Not while a newer image is published. Blocks.
     pub(crate) fn make_missing(self: &Arc<Self>) {
         let image = self.image.load_full();
         let nothing = Image::default();
         let delta = Delta::between(&nothing, &image);
         self.replicas_missing.store(false, Ordering::Relaxed);
         crate::replicas::apply(self, delta);
+        if self.logs.open_closed_copies() {
+            self.replicas_missing.store(true, Ordering::Relaxed);
+        }
+        self.moves.begun();
         self.coordinators.follow(self, delta, &image, self.image_offset());
         if let Some(tier) = self.tier.get() {
             tier.wake();

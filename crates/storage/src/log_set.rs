@@ -174,13 +174,21 @@ struct Entry {
 struct Damaged {
     error: StorageError,
     directory: Arc<Directory>,
-    /// The log itself, or a copy that is on its way to another directory.
-    standing: DirectoryStanding,
     last_shutdown: LastShutdown,
     recovery_point: Offset,
     log_start: Option<Offset>,
     high_watermark: Option<Offset>,
     cleaned: Option<Offset>,
+}
+
+/// A copy on its way to another directory that cannot be opened.
+#[derive(Debug, Clone)]
+struct ClosedCopy {
+    error: StorageError,
+    directory: Arc<Directory>,
+    path: PathBuf,
+    /// The directory, marked as deleted, of the log whose place it was about to take: the copy has everything.
+    source: Option<(Arc<Directory>, PathBuf)>,
 }
 
 /// All logs of a broker.
@@ -193,6 +201,7 @@ pub struct LogSet {
     logs: RwLock<BTreeMap<TopicPartition, Entry>>,
     /// Copies that are being moved here from another log directory.
     futures: RwLock<BTreeMap<TopicPartition, Arc<Log>>>,
+    closed_copies: RwLock<BTreeMap<TopicPartition, ClosedCopy>>,
     damaged: RwLock<BTreeMap<TopicPartition, Damaged>>,
     /// Directories that get no new logs unless there is no other.
     cordoned: RwLock<Vec<PathBuf>>,
@@ -240,9 +249,12 @@ impl LogSet {
         self.futures.read().values().cloned().collect()
     }
 
-    /// Logs that are damaged and what is wrong with them.
+    /// Logs, and copies of logs, that are damaged and what is wrong with them.
     pub fn damaged(&self) -> Vec<(TopicPartition, StorageError)> {
-        self.damaged.read().iter().map(|(partition, it)| (partition.clone(), it.error.clone())).collect()
+        let (damaged, copies) = (self.damaged.read(), self.closed_copies.read());
+        let logs = damaged.iter().map(|(partition, it)| (partition, &it.error));
+        let copies = copies.iter().map(|(partition, it)| (partition, &it.error));
+        logs.chain(copies).map(|(partition, error)| (partition.clone(), error.clone())).collect()
     }
 
     /// The id of the log directory that a log is in.
@@ -272,6 +284,7 @@ impl LogSet {
     pub fn drop_offline(&self) -> Vec<TopicPartition> {
         let offline = |log: &Log| log.directory().failure().is_some();
         self.futures.write().retain(|_, log| !offline(log));
+        self.closed_copies.write().retain(|_, copy| copy.directory.failure().is_none());
         let mut dropped = Vec::new();
         self.logs.write().retain(|partition, entry| {
             let drop = offline(&entry.log);
@@ -310,7 +323,7 @@ impl LogSet {
         let mut changes = self.changes.lock();
         let damaged = self.damaged.read().get(partition).cloned();
         if let Some(damaged) = damaged {
-            self.open_late(partition, &damaged, config.clone())?;
+            self.open_late(&mut changes, partition, &damaged, config.clone())?;
         }
         let existing = self.logs.read().get(partition).cloned();
         if let Some(Entry { log, topic_id: known }) = existing {
@@ -328,6 +341,9 @@ impl LogSet {
             }
             log.set_config(config);
             return Ok(log);
+        }
+        if let Some(entry) = self.promote_closed_copy(&mut changes, partition, &config)? {
+            return Ok(entry.log);
         }
         if changes.checkpoints_stale {
             // The checkpoints may say of the log that was deleted how far it was durable.
@@ -352,6 +368,7 @@ impl LogSet {
     /// Opens a log that could not be opened before, if what was lacking may be there now.
     fn open_late(
         &self,
+        changes: &mut Changes,
         partition: &TopicPartition,
         damaged: &Damaged,
         config: Arc<LogConfig>,
@@ -359,31 +376,29 @@ impl LogSet {
         if !matches!(damaged.error, StorageError::Full { .. }) {
             return Err(damaged.error.clone());
         }
-        if !self.logs.read().contains_key(partition) {
-            if damaged.standing != DirectoryStanding::Current {
-                // The copy may be all that there is: an empty log must not take its place.
-                return Err(damaged.error.clone());
-            }
-            let name = directory_name(partition, DirectoryStanding::Current, Uuid::ZERO);
-            let path = damaged.directory.path().join(name);
-            let log = Log::open(OpenLog {
-                host: self.host.clone(),
-                directory: damaged.directory.clone(),
-                open_files: self.open_files.clone(),
-                partition: partition.clone(),
-                path: path.clone(),
-                config,
-                producers: *self.producers.lock(),
-                last_shutdown: damaged.last_shutdown,
-                recovery_point: damaged.recovery_point,
-                log_start: damaged.log_start.unwrap_or(Offset::ZERO),
-                high_watermark: damaged.high_watermark.unwrap_or(Offset::ZERO),
-                cleaned: damaged.cleaned,
-            })?;
-            let topic_id = self.topic_id_of(&damaged.directory, &path)?;
-            self.logs.write().insert(partition.clone(), Entry { log, topic_id });
-            tracing::info!(%partition, "a log that could not be opened before is available");
+        let name = directory_name(partition, DirectoryStanding::Current, Uuid::ZERO);
+        let path = damaged.directory.path().join(name);
+        let log = Log::open(OpenLog {
+            host: self.host.clone(),
+            directory: damaged.directory.clone(),
+            open_files: self.open_files.clone(),
+            partition: partition.clone(),
+            path: path.clone(),
+            config,
+            producers: *self.producers.lock(),
+            last_shutdown: damaged.last_shutdown,
+            recovery_point: damaged.recovery_point,
+            log_start: damaged.log_start.unwrap_or(Offset::ZERO),
+            high_watermark: damaged.high_watermark.unwrap_or(Offset::ZERO),
+            cleaned: damaged.cleaned,
+        })?;
+        let entry = Entry { log, topic_id: self.topic_id_of(&damaged.directory, &path)? };
+        let copy = self.futures.read().get(partition).cloned();
+        if let Some(copy) = copy {
+            self.settle_copy(changes, partition, &copy, &entry)?;
         }
+        self.logs.write().insert(partition.clone(), entry);
+        tracing::info!(%partition, "a log that could not be opened before is available");
         self.damaged.write().remove(partition);
         Ok(())
     }
@@ -440,6 +455,7 @@ impl LogSet {
         let current = self.logs.write().remove(partition).map(|entry| entry.log);
         let future = self.futures.write().remove(partition);
         let found = current.is_some();
+        self.discard_closed_copy(&mut changes, partition)?;
         for log in current.into_iter().chain(future) {
             log.close();
             let name = directory_name(partition, DirectoryStanding::Delete, self.host.random_uuid());

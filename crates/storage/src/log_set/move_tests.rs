@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ottla_base::{BrokerEpoch, LeaderEpoch, Offset, ProducerId, Timestamp, Uuid};
 use ottla_host::Host;
 use ottla_host::disk::Open;
+use ottla_host::disk::simulated::{Failure, Fault, Operation};
 use ottla_record::{BatchBuilder, BatchOptions};
 
 use super::crash_tests::{Stop, block_on, fail_from};
@@ -379,4 +380,111 @@ async fn a_log_of_which_a_part_is_tiered_moves_with_what_is_left_of_it() {
     assert_eq!(moved.with_epochs(Clone::clone), epochs);
     assert_eq!(moved.tiered_end(), Some(sealed[2].end));
     assert_eq!(read_all(&moved, after.local_start(), 1000), records);
+}
+
+/// A log on its way, with a copy that has all but the last records; stopped.
+async fn stopped_on_its_way(host: &Host) {
+    let set = open(host).await.unwrap();
+    let log = log_of(&set).unwrap();
+    let mut written = Written::default();
+    write(&log, &mut written, 20).unwrap();
+    set.begin_move(&orders(), Path::new("/data1")).unwrap();
+    copy_all(&set).unwrap();
+    write(&log, &mut written, 5).unwrap();
+    set.stop(BrokerEpoch(1)).await;
+}
+
+fn lack_descriptors(host: &Host, on: &'static str) {
+    let on = Box::new(move |path: &Path| path.to_string_lossy().contains(on));
+    let (operation, failure) = (Operation::Open, Failure::NoDescriptor);
+    host.simulation().unwrap().disk().inject(Fault { operation, on, after: 0, times: u64::MAX, failure });
+}
+
+/// The log is in its new directory alone, with everything.
+fn check_moved(host: &Host, set: &LogSet, records: usize) {
+    let log = set.get(&orders()).unwrap();
+    assert!(!log.is_future());
+    log.advance_high_watermark(log.view().end);
+    let found: Vec<_> = read_all(&log, Offset(0), 300).into_iter().map(|it| it.1).collect();
+    assert_eq!(found, (0..records).map(value).collect::<Vec<_>>());
+    set.remove_files();
+    assert_eq!((names(host, "/data0"), names(host, "/data1")), (Vec::new(), vec!["orders-0".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_lacks_descriptors_for_long_goes_on_later() {
+    for log_lacks_them_too in [false, true] {
+        let host = Host::simulated(5);
+        stopped_on_its_way(&host).await;
+        lack_descriptors(&host, if log_lacks_them_too { "orders-0" } else { "-future" });
+        let set = open(&host).await.unwrap();
+        assert_eq!(set.damaged().len(), 1 + usize::from(log_lacks_them_too));
+        assert!(set.has_closed_copies());
+        assert_eq!(log_of(&set).is_none(), log_lacks_them_too);
+        assert_eq!(set.open_closed_copies(), !log_lacks_them_too);
+        assert_eq!(set.move_target(&orders()), None);
+        host.simulation().unwrap().disk().heal();
+        let log = log_of(&set).unwrap();
+        append(&log, TIME, &[&value(25)]);
+        assert!(!set.open_closed_copies());
+        assert!(!set.has_closed_copies() && set.damaged().is_empty());
+        assert_eq!(set.move_target(&orders()), Some(Uuid([101; 16])));
+        copy_all(&set).unwrap();
+        assert!(set.finish_move(&orders(), |_| ()).unwrap());
+        check_moved(&host, &set, 26);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_lacks_descriptors_is_given_up_with_its_log_or_its_way() {
+    let ways: [fn(&LogSet); 3] = [
+        |set| assert!(set.delete(&orders()).unwrap()),
+        |set| assert!(set.give_up_move(&orders()).unwrap()),
+        |set| assert_eq!(set.begin_move(&orders(), Path::new("/data0")).unwrap(), Move::Done),
+    ];
+    for end in ways {
+        let host = Host::simulated(6);
+        stopped_on_its_way(&host).await;
+        lack_descriptors(&host, "-future");
+        let set = open(&host).await.unwrap();
+        log_of(&set).unwrap();
+        end(&set);
+        assert!(!set.has_closed_copies() && set.damaged().is_empty());
+        set.remove_files();
+        assert_eq!(names(&host, "/data1"), Vec::<String>::new());
+    }
+}
+
+/// The last process had begun to put the copy in the place of its log, and this one cannot open it at first.
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_has_everything_and_lacks_descriptors_takes_its_place_later() {
+    for (lacking, on) in [(Operation::Open, "-future"), (Operation::Rename, "-future")] {
+        let host = Host::simulated(7);
+        let set = open(&host).await.unwrap();
+        let log = log_of(&set).unwrap();
+        write(&log, &mut Written::default(), 20).unwrap();
+        set.begin_move(&orders(), Path::new("/data1")).unwrap();
+        copy_all(&set).unwrap();
+        set.stop(BrokerEpoch(1)).await;
+        drop((set, log));
+        let copy = names(&host, "/data1")[0].clone();
+        let deleted = format!("/data0/{}", crate::file_names::renamed_as_deleted(&copy).unwrap());
+        host.disk().rename("/data0/orders-0", &deleted).unwrap();
+        let fault = Fault {
+            operation: lacking,
+            on: Box::new(move |path: &Path| path.to_string_lossy().contains(on)),
+            after: 0,
+            times: u64::MAX,
+            failure: Failure::NoDescriptor,
+        };
+        host.simulation().unwrap().disk().inject(fault);
+        let set = open(&host).await.unwrap();
+        assert!(log_of(&set).is_none(), "no empty log takes its place");
+        set.remove_files();
+        assert!(host.disk().exists(&deleted).unwrap(), "what tells that the copy has everything stays");
+        assert!(log_of(&set).is_none());
+        host.simulation().unwrap().disk().heal();
+        log_of(&set).unwrap();
+        check_moved(&host, &set, 20);
+    }
 }

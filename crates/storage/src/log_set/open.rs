@@ -13,7 +13,7 @@ use ottla_host::disk::{Open, is_exhausted, parent_of};
 use parking_lot::{Mutex, RwLock};
 
 use super::duties::{Checkpoint, digest};
-use super::{Changes, Damaged, DirectoryOptions, Entry, LogDirectory, LogSet, LogSetOptions};
+use super::{Changes, ClosedCopy, Damaged, DirectoryOptions, Entry, LogDirectory, LogSet, LogSetOptions};
 use crate::checkpoint_file::{
     CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
     read_offsets,
@@ -112,6 +112,7 @@ impl LogSet {
             intervals: options.intervals,
             logs: RwLock::default(),
             futures: RwLock::default(),
+            closed_copies: RwLock::default(),
             damaged: RwLock::default(),
             cordoned: RwLock::default(),
             changes: Mutex::new(Changes::default()),
@@ -319,25 +320,23 @@ impl LogSet {
                 job.postponed.lock().push(name.to_owned());
             }
             Err(error) => {
-                tracing::error!(%partition, %error, "a log cannot be opened and is unavailable");
-                let recovery_point = recovery_point.unwrap_or(Offset::ZERO);
-                let (directory, last_shutdown) = (directory.clone(), job.last_shutdown);
+                tracing::error!(%partition, path = %path.display(), %error, "a log cannot be opened and is unavailable");
+                let directory = directory.clone();
+                if !current {
+                    let copy = ClosedCopy { error, directory, path, source: None };
+                    self.closed_copies.write().insert(partition, copy);
+                    return;
+                }
                 let damaged = Damaged {
                     error,
                     directory,
-                    standing,
-                    last_shutdown,
-                    recovery_point,
+                    last_shutdown: job.last_shutdown,
+                    recovery_point: recovery_point.unwrap_or(Offset::ZERO),
                     log_start,
                     high_watermark,
                     cleaned,
                 };
-                let mut all = self.damaged.write();
-                if current {
-                    all.insert(partition, damaged);
-                } else {
-                    all.entry(partition).or_insert(damaged);
-                }
+                self.damaged.write().insert(partition, damaged);
             }
         }
     }
@@ -364,7 +363,6 @@ impl LogSet {
             let damaged = Damaged {
                 error,
                 directory: other.log.directory().clone(),
-                standing: DirectoryStanding::Current,
                 last_shutdown: LastShutdown::Unclean,
                 recovery_point: other.log.recovery_point(),
                 log_start: Some(other.log.view().log_start),
