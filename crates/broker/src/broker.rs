@@ -10,7 +10,7 @@ use ottla_base::{ErrorCode, NodeId, Offset, Str, Uuid};
 use ottla_host::Host;
 use ottla_metadata::controller::{Reply, Request};
 use ottla_metadata::{Delta, Image};
-use ottla_storage::LogSet;
+use ottla_storage::{FlushObserver, LogSet};
 use ottla_wire::messages::allocate_producer_ids_request::AllocateProducerIdsRequest;
 use tokio::sync::watch;
 
@@ -121,6 +121,11 @@ pub struct Parts {
 impl Broker {
     /// A broker that knows nothing of its cluster yet.
     pub fn new(parts: Parts) -> Broker {
+        let metrics = Metrics::default();
+        let flushes = metrics.log_flushes.clone();
+        parts.logs.observe_flushes(&FlushObserver(Arc::new(move |took| {
+            flushes.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        })));
         let replicas_missing = AtomicBool::new(parts.logs.has_closed_copies());
         Broker {
             host: parts.host,
@@ -140,7 +145,7 @@ impl Broker {
             moves: Moves::default(),
             auto_created: UnderWay::default(),
             streams_topics: StreamsTopics::default(),
-            metrics: Metrics::default(),
+            metrics,
             cleaners: Cleaners::default(),
             coordinators: Coordinators::default(),
             share: ShareGroups::default(),

@@ -291,6 +291,7 @@ async fn rotate_metrics(broker: Arc<Broker>) {
         broker.metrics.requests.rotate();
         broker.metrics.transactions.verification_time_us.rotate();
         broker.metrics.shares.rotate();
+        broker.metrics.log_flushes.rotate();
         broker.coordinators.rotate_metrics();
     }
 }

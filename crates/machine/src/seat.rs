@@ -16,7 +16,18 @@ pub struct Seat<M: Machine, T> {
     state: M,
     soft: Soft<M, T>,
     end: Offset,
-    parked: VecDeque<(Offset, Release<M, T>)>,
+    parked: VecDeque<Parked<M, T>>,
+}
+
+/// What a decision said, until the log has committed all that it saw.
+struct Parked<M: Machine, T> {
+    /// The log must be committed up to here.
+    needs: Offset,
+    /// When it was decided, if it wrote anything.
+    wrote_at: Option<Moment>,
+    decided_at: Moment,
+    replies: Vec<(T, M::Reply)>,
+    effects: Vec<M::Effect>,
 }
 
 /// Records to append to the log, now, as the next ones.
@@ -45,6 +56,8 @@ pub struct Release<M: Machine, T> {
     pub replies: Vec<(T, M::Reply)>,
     /// Effects, in the order of their decisions.
     pub effects: Vec<M::Effect>,
+    /// When those decisions were made that wrote something and had anything to say.
+    pub written_at: Vec<Moment>,
 }
 
 impl<M: Machine, T> Seat<M, T> {
@@ -90,7 +103,9 @@ impl<M: Machine, T> Seat<M, T> {
         }
         self.end = self.end.after(records.len() as i64);
         if !replies.is_empty() || !effects.is_empty() {
-            self.parked.push_back((self.end, Release { replies, effects }));
+            let wrote_at = (!records.is_empty()).then_some(now.moment);
+            let (needs, decided_at) = (self.end, now.moment);
+            self.parked.push_back(Parked { needs, wrote_at, decided_at, replies, effects });
         }
         Ok(Append { first, records, atomicity })
     }
@@ -109,12 +124,25 @@ impl<M: Machine, T> Seat<M, T> {
 
     /// Releases what a log that is committed up to `end` vouches for.
     pub fn committed(&mut self, end: Offset) -> Release<M, T> {
-        let mut released = Release { replies: Vec::new(), effects: Vec::new() };
-        while let Some((_, parked)) = self.parked.pop_front_if(|(needs, _)| *needs <= end) {
+        let mut released = Release { replies: Vec::new(), effects: Vec::new(), written_at: Vec::new() };
+        while let Some(parked) = self.parked.pop_front_if(|it| it.needs <= end) {
             released.replies.extend(parked.replies);
             released.effects.extend(parked.effects);
+            released.written_at.extend(parked.wrote_at);
         }
         released
+    }
+
+    /// When the first of the decisions was made for whose answers somebody still waits.
+    pub fn waiting_since(&self) -> Option<Moment> {
+        self.parked.iter().find(|it| !it.replies.is_empty()).map(|it| it.decided_at)
+    }
+
+    /// Hands back who waits for the answers to decisions made at `moment` or before, to be told that it takes too long.
+    /// What was decided holds all the same, and what it wants done is still done once the log has committed it.
+    pub fn overdue(&mut self, moment: Moment) -> impl Iterator<Item = T> {
+        let late = self.parked.iter_mut().take_while(move |it| it.decided_at <= moment);
+        late.flat_map(|it| it.replies.drain(..)).map(|(caller, _)| caller)
     }
 
     /// The state, with all that is decided. For metrics and for snapshots of the soft side; answers go through
@@ -136,7 +164,7 @@ impl<M: Machine, T> Seat<M, T> {
     /// Gives the seat up. The state dies with it, for the log may have lost some of it; every caller who has not
     /// been answered is handed back to be told to look elsewhere.
     pub fn leave(self) -> impl Iterator<Item = T> {
-        let parked = self.parked.into_iter().flat_map(|(_, release)| release.replies);
+        let parked = self.parked.into_iter().flat_map(|it| it.replies);
         parked.map(|(caller, _)| caller).chain(self.soft.held.into_callers())
     }
 }

@@ -189,6 +189,26 @@ fn a_read_waits_for_the_write_it_saw() {
 }
 
 #[test]
+fn who_waits_too_long_is_handed_back_and_what_was_decided_holds() {
+    let mut seat: Seat<Group, &str> = Seat::take(Group::default(), Offset(0), [1; 32]);
+    let second = |it| Moment(Duration::from_secs(it));
+    let _ = seat.submit(Input::Request(Ask::Join(1), "join"), Now::default());
+    assert_eq!(seat.waiting_since(), None, "it is held, not parked");
+    let _ = seat.submit(Input::Tick, at(second(3)));
+    let _ = seat.submit(Input::Request(Ask::Describe, "read"), at(second(5)));
+    assert_eq!(seat.waiting_since(), Some(second(3)));
+    assert_eq!(seat.overdue(second(2)).count(), 0);
+    assert_eq!(seat.overdue(second(4)).collect::<Vec<_>>(), ["join"]);
+    assert_eq!((seat.waiting_since(), seat.is_waiting()), (Some(second(5)), true));
+    assert_eq!(seat.overdue(second(5)).collect::<Vec<_>>(), ["read"]);
+    assert_eq!((seat.waiting_since(), seat.is_waiting()), (None, true));
+    assert_eq!(seat.state().members, BTreeMap::from([(1, 1)]));
+    let release = seat.committed(Offset(2));
+    assert!(release.replies.is_empty() && !seat.is_waiting());
+    assert_eq!((release.effects, release.written_at), (vec![1], vec![second(3)]));
+}
+
+#[test]
 fn control_records_of_the_log_move_the_offsets_of_the_next_decision() {
     let mut seat: Seat<Group, &str> = Seat::take(Group::default(), Offset(0), [1; 32]);
     let _ = seat.submit(Input::Request(Ask::Join(1), "join"), Now::default());

@@ -1,10 +1,12 @@
 //! Where a log's files are, how they are opened, and how few stay open.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ottla_base::Offset;
@@ -25,6 +27,17 @@ pub struct Directory {
     failures: Arc<Progress>,
     /// Whether logs came since the directory was last synced.
     names_changed: AtomicBool,
+    flush_observer: OnceLock<FlushObserver>,
+}
+
+/// Is told how long it took to make a segment durable.
+#[derive(Clone)]
+pub struct FlushObserver(pub Arc<dyn Fn(Duration) + Send + Sync>);
+
+impl fmt::Debug for FlushObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FlushObserver")
+    }
 }
 
 impl Directory {
@@ -35,6 +48,19 @@ impl Directory {
             failure: OnceLock::new(),
             failures,
             names_changed: AtomicBool::new(false),
+            flush_observer: OnceLock::new(),
+        }
+    }
+
+    /// Has every flush of a segment told from now on; the first who asks for it is told.
+    pub(crate) fn observe_flushes(&self, observer: FlushObserver) {
+        // Whoever observes already goes on.
+        let _ = self.flush_observer.set(observer);
+    }
+
+    pub(crate) fn flushed(&self, took: Duration) {
+        if let Some(observer) = self.flush_observer.get() {
+            (observer.0)(took);
         }
     }
 

@@ -51,7 +51,7 @@ pub use clean::{CleanError, CleanLimits, CleanStats, CleanStep, Cleaning};
 pub use config::{LogConfig, Tiering};
 pub use error::StorageError;
 pub use file_names::TopicPartition;
-pub use files::{Directory, OpenFiles};
+pub use files::{Directory, FlushObserver, OpenFiles};
 pub use index::{OffsetEntry, TimeEntry};
 pub use log::{
     AppendError, AppendOptions, Appended, Commit, Duplicate, FileRange, FirstBatch, LastShutdown, Log,

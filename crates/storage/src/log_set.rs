@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::config::LogConfig;
 use crate::error::StorageError;
 use crate::file_names::{DirectoryStanding, TopicPartition, directory_name};
-use crate::files::{Directory, OpenFiles};
+use crate::files::{Directory, FlushObserver, OpenFiles};
 use crate::log::{LastShutdown, Log, OpenLog};
 use crate::producer_state::ProducerRules;
 use crate::progress::{Listener, Progress};
@@ -278,6 +278,11 @@ impl LogSet {
     /// Wakes `listener` when a log directory goes offline.
     pub fn listen_for_failures(&self, listener: &Listener) {
         self.failures.listen(listener);
+    }
+
+    /// Has every flush of a segment told.
+    pub fn observe_flushes(&self, observer: &FlushObserver) {
+        self.directories.iter().for_each(|it| it.directory.observe_flushes(observer.clone()));
     }
 
     /// Forgets the logs of directories that are offline. Gives their partitions.

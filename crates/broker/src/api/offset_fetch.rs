@@ -112,6 +112,11 @@ impl Pending {
                 return refused(&self.request, ErrorCode::from_code(group.error_code), version);
             }
             Ok(_) => return refused(&self.request, ErrorCode::UnknownServerError, version),
+            // Consumers before 3.9 know no other code to try again upon
+            // (`GroupCoordinatorService.handleOffsetFetchException`).
+            Err(ErrorCode::CoordinatorNotAvailable) => {
+                return refused(&self.request, ErrorCode::NotCoordinator, version);
+            }
             Err(code) => return refused(&self.request, code, version),
         };
         if version >= FIRST_VERSION_WITH_IDS {

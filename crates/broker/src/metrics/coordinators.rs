@@ -23,12 +23,14 @@ pub struct EventTimes {
     pub processing: Times,
     /// `batch-flush-time-ms`: to append one batch of decisions.
     pub flush: Times,
+    /// `event-purgatory-time-ms`: to be committed once they are appended.
+    pub purgatory: Times,
 }
 
 impl EventTimes {
     /// Ends the window.
     pub(crate) fn rotate(&self) {
-        [&self.queue, &self.processing, &self.flush].into_iter().for_each(Times::rotate);
+        [&self.queue, &self.processing, &self.flush, &self.purgatory].into_iter().for_each(Times::rotate);
     }
 }
 
@@ -65,6 +67,11 @@ fn events<K: ShardKind>(page: &mut Page, kind: &str, shards: &Shards<K>) {
             "event_processing_time_ms",
             "How long events take to be decided and appended, in milliseconds.",
             &times.processing,
+        ),
+        (
+            "event_purgatory_time_ms",
+            "How long what was written waits to be committed, in milliseconds.",
+            &times.purgatory,
         ),
         ("batch_flush_time_ms", "How long a batch takes to be appended, in milliseconds.", &times.flush),
     ];

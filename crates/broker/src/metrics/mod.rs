@@ -31,6 +31,9 @@ pub mod state;
 pub mod topics;
 pub mod transactions;
 
+use std::sync::Arc;
+
+use instrument::Histogram;
 use requests::RequestMetrics;
 use shares::ShareMetrics;
 use topics::TopicCounters;
@@ -47,4 +50,6 @@ pub struct Metrics {
     pub transactions: TransactionMetrics,
     /// Share groups.
     pub shares: ShareMetrics,
+    /// How long it takes to make a segment durable, in microseconds; many that are closed together are not told of.
+    pub log_flushes: Arc<Histogram>,
 }

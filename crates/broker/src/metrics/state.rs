@@ -26,6 +26,11 @@ pub fn render(broker: &Broker, measured: &Measured) -> String {
     replica_manager(&mut page, broker, &partitions);
     partition_gauges(&mut page, &partitions);
     log_gauges(&mut page, &partitions);
+    let (name, help) = (
+        "kafka_log_logflushstats_logflushrateandtimems",
+        "How long it takes to make a segment durable, in milliseconds.",
+    );
+    page.family(name, Kind::Summary, help).histogram(&[], &broker.metrics.log_flushes, 1_000.0);
     cleaner::render(&mut page, broker);
     sessions(&mut page, broker);
     controller(&mut page, broker);

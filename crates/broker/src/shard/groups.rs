@@ -1,6 +1,7 @@
 //! Groups and committed offsets, on `__consumer_offsets`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_base::Offset;
 use ottla_coordinator::World;
@@ -8,6 +9,7 @@ use ottla_coordinator::group::{self, Fact, GroupCoordinator, GroupRecord, Produc
 use ottla_metadata::settings::ServerSettings;
 use ottla_wire::{DecodeError, EncodeError};
 
+use super::kind::limit_of;
 use super::seated::Shard;
 use super::{Kind, Line, MarkerKind, Shards, share_state_work};
 use crate::broker::Broker;
@@ -69,6 +71,10 @@ impl Kind for Groups {
 
     fn see_world(world: Arc<World>) -> group::Request {
         group::Request::SeeWorld(world)
+    }
+
+    fn write_limit(settings: &ServerSettings) -> Duration {
+        limit_of(settings.groups.offsets_commit_timeout_ms)
     }
 
     fn load_buffer_bytes(settings: &ServerSettings) -> i32 {

@@ -1,6 +1,7 @@
 //! What a coordinator is to the shell: its topic, its machine, its records as lines of a log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_base::{Offset, ProducerEpoch, ProducerId};
@@ -41,12 +42,20 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// How many bytes are read at once when the log is loaded.
     fn load_buffer_bytes(settings: &ServerSettings) -> i32;
 
+    /// How long an answer waits until the log has committed what was decided.
+    fn write_limit(settings: &ServerSettings) -> Duration;
+
     /// The request that tells a machine of a new or changed world.
     fn see_world(world: Arc<World>) -> Request<Self>;
 
     /// Does what a decision of a shard wants done. Must not block: what takes time is spawned. What it tells the shard is
     /// decided next.
     fn carry_out(broker: &Arc<Broker>, shard: &Arc<Shard<Self>>, effect: Effect<Self>);
+}
+
+/// A limit in a setting.
+pub(super) fn limit_of(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 /// What can be asked of a kind's machine.

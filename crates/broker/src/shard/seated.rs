@@ -1,6 +1,8 @@
 //! One shard: asked on the caller's own task, decisions appended at once, answers when they are committed.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -272,7 +274,11 @@ impl<K: Kind> Shard<K> {
 
     /// Hands out what the log vouches for, and sees to it that the rest is handed out when it does.
     fn release(self: &Arc<Self>, broker: &Arc<Broker>, seat: &mut Seat<K::Machine, Caller<K>>) {
-        let Release { replies, effects } = seat.committed(self.committed());
+        let Release { replies, effects, written_at } = seat.committed(self.committed());
+        if !written_at.is_empty() {
+            let (now, times) = (broker.host.now(), K::shards(broker).times());
+            written_at.into_iter().for_each(|at| times.purgatory.note(now.since(at)));
+        }
         for (caller, reply) in replies {
             if let Some(caller) = caller {
                 // Who does not wait any more need not know.
@@ -291,33 +297,72 @@ impl<K: Kind> Shard<K> {
         self.partition.log().view().high_watermark
     }
 
-    /// Waits for commits as long as anybody waits for them.
+    /// Waits for commits as long as anything waits for them; who asked, only as long as a write may take.
     async fn follow(self: Arc<Self>, broker: Arc<Broker>) {
+        let limit = K::write_limit(&broker.settings.load().server);
         let listener = Listener::new();
+        let mut flushing: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
         loop {
             listener.reset();
             let log = self.partition.log();
             log.listen(&listener);
-            let flush_to = match &mut *self.state.lock() {
+            let (flush_to, since) = match &mut *self.state.lock() {
                 State::Taken(seat) => {
                     self.release(&broker, seat);
+                    self.refuse_overdue(&broker, seat, limit);
                     // Said while the state is held: whoever comes after and has to wait starts another task.
                     self.following.store(seat.is_waiting(), Ordering::Release);
-                    seat.is_waiting().then(|| seat.end())
+                    (seat.is_waiting().then(|| seat.end()), seat.waiting_since())
                 }
-                State::Loading | State::Left => None,
+                State::Loading | State::Left => (None, None),
             };
             // Requests may have come while the state was held here.
             self.work(&broker);
             let Some(end) = flush_to else { return };
-            if self.partition.leadership().isr.len() <= 1 {
+            if flushing.is_none() && self.partition.leadership().isr.len() <= 1 {
                 // Nobody else will move the high watermark: `flush.messages` holds it back.
-                if log.flush_to(end).await.is_ok() {
-                    log.advance_high_watermark(end);
-                    continue;
-                }
+                flushing = Some(Box::pin(async move {
+                    if log.flush_to(end).await.is_ok() {
+                        log.advance_high_watermark(end);
+                    } else {
+                        std::future::pending().await
+                    }
+                }));
             }
-            listener.wait().await;
+            // Who comes while nobody waits for an answer, but something for the log, may be told up to once more as late.
+            let until = since.unwrap_or(broker.host.now()) + limit;
+            let is_flushed = async {
+                match &mut flushing {
+                    Some(flush) => flush.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let flushed = tokio::select! {
+                biased;
+                () = is_flushed => true,
+                () = listener.wait() => false,
+                () = broker.host.sleep_until(until) => false,
+            };
+            if flushed {
+                flushing = None;
+            }
+        }
+    }
+
+    /// Tells those for whom the log takes too long (`offsets.commit.timeout.ms` and the like). What was decided holds.
+    fn refuse_overdue(&self, broker: &Broker, seat: &mut Seat<K::Machine, Caller<K>>, limit: Duration) {
+        let Some(moment) = broker.host.now().0.checked_sub(limit) else { return };
+        let mut refused = 0;
+        for caller in seat.overdue(Moment(moment)).flatten() {
+            refused += 1;
+            // Who does not wait any more need not know.
+            let _ = caller.send(Err(ErrorCode::CoordinatorNotAvailable));
+        }
+        if refused > 0 {
+            tracing::warn!(
+                coordinator = K::NAME, partition = %self.partition, refused, ?limit,
+                "what was decided is not committed in time"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! The state of share groups, on `__share_group_state`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_base::Offset;
 use ottla_coordinator::World;
@@ -9,6 +10,7 @@ use ottla_metadata::settings::ServerSettings;
 use ottla_storage::LogStartReason;
 use ottla_wire::{DecodeError, EncodeError};
 
+use super::kind::limit_of;
 use super::seated::Shard;
 use super::{Kind, Line, Shards};
 use crate::broker::Broker;
@@ -44,6 +46,10 @@ impl Kind for ShareStates {
 
     fn see_world(world: Arc<World>) -> Request {
         Request::SeeWorld(world)
+    }
+
+    fn write_limit(settings: &ServerSettings) -> Duration {
+        limit_of(settings.share_groups.share_coordinator_write_timeout_ms)
     }
 
     fn load_buffer_bytes(settings: &ServerSettings) -> i32 {

@@ -1,6 +1,7 @@
 //! Transactional ids and their transactions, on `__transaction_state`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ottla_base::Offset;
 use ottla_coordinator::World;
@@ -8,6 +9,7 @@ use ottla_coordinator::transaction::{Abandoned, Effect, Fact, Request, Transacti
 use ottla_metadata::settings::ServerSettings;
 use ottla_wire::{DecodeError, EncodeError};
 
+use super::kind::limit_of;
 use super::seated::Shard;
 use super::{Kind, Line, Shards, markers};
 use crate::broker::Broker;
@@ -42,6 +44,10 @@ impl Kind for Transactions {
     fn compression_codec(_world: &World) -> i32 {
         // `TransactionLog.ENFORCED_COMPRESSION`
         0
+    }
+
+    fn write_limit(settings: &ServerSettings) -> Duration {
+        limit_of(settings.network.request_timeout_ms)
     }
 
     fn load_buffer_bytes(settings: &ServerSettings) -> i32 {

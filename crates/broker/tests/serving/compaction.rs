@@ -11,10 +11,6 @@ use ottla_wire::messages::end_txn_request::EndTxnRequest;
 use ottla_wire::messages::find_coordinator_request::FindCoordinatorRequest;
 use ottla_wire::messages::init_producer_id_request::InitProducerIdRequest;
 use ottla_wire::messages::init_producer_id_response::InitProducerIdResponse;
-use ottla_wire::messages::offset_commit_request::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use ottla_wire::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestTopic};
 
 use crate::configs::set;
 use crate::fixture::{Made, Node, batch_of};
@@ -127,41 +123,14 @@ fn committed_offsets_are_known_from_a_compacted_log() {
     let mut node =
         Node::start(&[SETTINGS[0], "offsets.topic.num.partitions=1", "offsets.topic.replication.factor=1"]);
     node.create_topic("t", 1, &[]);
-    let commit = |node: &Node, group: &str, offset: i64| {
-        let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
-        let partitions = vec![partition];
-        let topic =
-            OffsetCommitRequestTopic { name: Str::from_static("t"), partitions, ..Default::default() };
-        let request = OffsetCommitRequest {
-            group_id: Str::from(group),
-            generation_id_or_member_epoch: -1,
-            topics: vec![topic],
-            ..Default::default()
-        };
-        node.ask(8, &request).topics[0].partitions[0].error_code
-    };
-    let committed = |node: &Node, group: &str| {
-        let topic = OffsetFetchRequestTopic {
-            name: Str::from_static("t"),
-            partition_indexes: vec![0],
-            ..Default::default()
-        };
-        let request = OffsetFetchRequest {
-            group_id: Str::from(group),
-            topics: Some(vec![topic]),
-            ..Default::default()
-        };
-        let answer = node.ask(7, &request);
-        (answer.error_code == 0).then(|| answer.topics[0].partitions[0].committed_offset)
-    };
     node.ask(3, &FindCoordinatorRequest { key: Str::from_static("a"), ..Default::default() });
-    let mut tries = (0..1000).take_while(|_| commit(&node, "a", 0) != 0);
+    let mut tries = (0..1000).take_while(|_| node.commit("a", 0) != 0);
     tries.by_ref().for_each(|_| node.pause(10));
     for (key, value) in [("internal.segment.bytes", "2000"), ("min.cleanable.dirty.ratio", "0.01")] {
         assert_eq!(set(&node, 2, "__consumer_offsets", key, value).0, ErrorCode::None);
     }
     for offset in 1..300 {
-        assert_eq!(commit(&node, if offset % 2 == 0 { "a" } else { "b" }, offset), 0);
+        assert_eq!(node.commit(if offset % 2 == 0 { "a" } else { "b" }, offset), 0);
     }
     wait_until_cleaned(&node, "__consumer_offsets", 200);
     for end in [Node::stop, Node::kill] {
@@ -169,7 +138,7 @@ fn committed_offsets_are_known_from_a_compacted_log() {
         node.resume();
         for (group, offset) in [("a", 298), ("b", 299)] {
             let found = (0..1000).find_map(|_| {
-                let found = committed(&node, group);
+                let found = node.committed(group).ok();
                 if found.is_none() {
                     node.pause(10);
                 }

@@ -19,6 +19,10 @@ use ottla_wire::messages::create_topics_request::{
 };
 use ottla_wire::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use ottla_wire::messages::fetch_response::{FetchResponse, PartitionData};
+use ottla_wire::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use ottla_wire::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestTopic};
 use ottla_wire::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use ottla_wire::messages::produce_response::PartitionProduceResponse;
 use tempfile::TempDir;
@@ -45,16 +49,20 @@ impl Node {
 
     /// A fresh server with several log directories.
     pub(crate) fn with_log_dirs(log_dirs: usize, settings: &[&str]) -> Node {
-        let options = format::Options {
-            cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
-            quorum: InitialQuorum::Standalone,
-            ..format::Options::default()
-        };
-        Node::formatted(log_dirs, settings, &options)
+        Node::formatted(log_dirs, settings, &standalone())
     }
 
     /// A fresh server whose directories were formatted so.
     pub(crate) fn formatted(log_dirs: usize, settings: &[&str], options: &format::Options) -> Node {
+        Node::on(Host::real(), log_dirs, settings, options)
+    }
+
+    /// A fresh server of which so many threads may wait for the disk.
+    pub(crate) fn with_pool(threads: usize, settings: &[&str]) -> Node {
+        Node::on(Host::real_with_pool(threads), 1, settings, &standalone())
+    }
+
+    fn on(host: Host, log_dirs: usize, settings: &[&str], options: &format::Options) -> Node {
         let directory = tempfile::tempdir().unwrap();
         let paths: Vec<String> =
             (0..log_dirs).map(|it| directory.path().join(format!("d{it}")).display().to_string()).collect();
@@ -64,7 +72,6 @@ impl Node {
             "ottla.metrics.listener=127.0.0.1:0".to_owned(),
         ];
         overrides.extend(settings.iter().map(|it| (*it).to_owned()));
-        let host = Host::real();
         let clients = Builder::new_current_thread().enable_all().build().unwrap();
         let mut node = Node { directory, host, clients, server: None, overrides };
         format::format(&node.host, &node.settings().server, options).unwrap();
@@ -186,9 +193,44 @@ impl Node {
         self.ask(9, &produce_request(topic, -1, records)).responses[0].partition_responses[0].clone()
     }
 
+    /// Commits an offset of partition 0 of `t` for a group without members, and gives the error code.
+    pub(crate) fn commit(&self, group: &str, offset: i64) -> i16 {
+        let partition = OffsetCommitRequestPartition { committed_offset: offset, ..Default::default() };
+        let (name, partitions) = (Str::from_static("t"), vec![partition]);
+        let request = OffsetCommitRequest {
+            group_id: Str::from(group),
+            generation_id_or_member_epoch: -1,
+            topics: vec![OffsetCommitRequestTopic { name, partitions, ..Default::default() }],
+            ..Default::default()
+        };
+        self.ask(8, &request).topics[0].partitions[0].error_code
+    }
+
+    /// The offset of partition 0 of `t` that a group has committed, or the error code.
+    pub(crate) fn committed(&self, group: &str) -> Result<i64, i16> {
+        let (name, partition_indexes) = (Str::from_static("t"), vec![0]);
+        let topic = OffsetFetchRequestTopic { name, partition_indexes, ..Default::default() };
+        let topics = Some(vec![topic]);
+        let request = OffsetFetchRequest { group_id: Str::from(group), topics, ..Default::default() };
+        let answer = self.ask(7, &request);
+        match answer.error_code {
+            0 => Ok(answer.topics[0].partitions[0].committed_offset),
+            code => Err(code),
+        }
+    }
+
     /// Reads partition 0 from an offset, without waiting.
     pub(crate) fn fetch(&self, topic: &str, offset: i64) -> PartitionData {
         self.ask(12, &fetch_request(topic, offset)).responses[0].partitions[0].clone()
+    }
+}
+
+/// How a server alone is formatted.
+fn standalone() -> format::Options {
+    format::Options {
+        cluster_id: "4L6g3nShT-eMCtK--X86sw".to_owned(),
+        quorum: InitialQuorum::Standalone,
+        ..format::Options::default()
     }
 }
 

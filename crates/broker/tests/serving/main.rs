@@ -1,5 +1,6 @@
 //! A real server on loopback, asked over raw connections: what every client sees.
 
+mod commit_limits;
 mod compaction;
 mod configs;
 mod failure;
@@ -11,6 +12,6 @@ mod offsets;
 mod produce;
 mod restart;
 mod share_groups;
-mod topics;
 mod tiering;
+mod topics;
 mod versions;

@@ -140,7 +140,9 @@ impl Log {
             segment.sync_transactions(&self.files)?;
             if segment.len() > 0 {
                 let path = self.files.path_of(segment.log_name());
+                let begun = self.files.host.now();
                 self.files.synced(&path, segment.log(&self.files)?.sync_data())?;
+                self.files.directory.flushed(self.files.host.now().since(begun));
             }
         }
         self.write_epochs()?;

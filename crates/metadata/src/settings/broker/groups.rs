@@ -2,9 +2,9 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
-use ottla_base::settings::{any, at_least, honoured, later, list, list_of, never, one_of_any_case};
+use ottla_base::settings::{any, at_least, honoured, list, list_of, never, one_of_any_case};
 
-use crate::settings::effects::{AT_ONCE, BUFFERS, REPLICATION, THREADS};
+use crate::settings::effects::{AT_ONCE, BUFFERS, THREADS};
 
 settings! {
     /// Classic and consumer groups and where their offsets are kept.
@@ -82,9 +82,10 @@ settings! {
         /// The longest text a consumer may commit with an offset.
         offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes", "4096", any(), HIGH, read_only,
             honoured();
-        /// How long a commit of offsets may wait for its replicas.
+        /// How long the answer to whatever the group coordinator writes waits for its replicas, and for the disk where
+        /// `flush.messages` asks for it.
         offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms", "5000", at_least(1), HIGH, read_only,
-            later(REPLICATION);
+            honoured();
         /// How many bytes are read at once when offsets are loaded.
         offsets_load_buffer_size: i32 = "offsets.load.buffer.size", "5242880", at_least(1), HIGH, read_only,
             honoured();

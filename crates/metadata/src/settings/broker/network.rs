@@ -62,8 +62,8 @@ settings! {
             honoured();
         /// How many requests may queue before Kafka's network threads pause.
         queued_max_requests: i32 = "queued.max.requests", "500", at_least(1), HIGH, read_only, never(THREADS);
-        /// How long a request of the broker itself may take.
-        request_timeout_ms: i32 = "request.timeout.ms", "30000", any(), HIGH, read_only, later(REPLICATION);
+        /// How long a request of the broker itself may take, and the answer to what the transaction coordinator writes.
+        request_timeout_ms: i32 = "request.timeout.ms", "30000", any(), HIGH, read_only, honoured();
         /// The security protocol among brokers, when no listener is named for it.
         security_inter_broker_protocol: String = "security.inter.broker.protocol", "PLAINTEXT",
             one_of(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), MEDIUM, read_only, honoured();

@@ -2,9 +2,9 @@
 
 use ottla_base::settings;
 use ottla_base::settings::Emptiness::NeverEmpty;
-use ottla_base::settings::{any, at_least, between, honoured, later, list, never};
+use ottla_base::settings::{any, at_least, between, honoured, list, never};
 
-use crate::settings::effects::{AT_ONCE, BUFFERS, ONE_ASSIGNOR, PLUGINS, PURGATORY, REPLICATION, THREADS};
+use crate::settings::effects::{AT_ONCE, BUFFERS, ONE_ASSIGNOR, PLUGINS, PURGATORY, THREADS};
 
 settings! {
     /// Share groups and where their state is kept.
@@ -128,9 +128,10 @@ settings! {
         /// How many threads Kafka gives to the share coordinator.
         share_coordinator_threads: i32 = "share.coordinator.threads", "1", at_least(1), MEDIUM, read_only,
             never(THREADS);
-        /// How long a write of share state may wait for its replicas.
+        /// How long the answer to a write of share state waits for its replicas, and for the disk where `flush.messages`
+        /// asks for it.
         share_coordinator_write_timeout_ms: i32 = "share.coordinator.write.timeout.ms", "5000", at_least(1),
-            HIGH, read_only, later(REPLICATION);
+            HIGH, read_only, honoured();
         /// How many finished requests Kafka lets gather before it clears those of waiting share fetches.
         share_fetch_purgatory_purge_interval_requests: i32 = "share.fetch.purgatory.purge.interval.requests",
             "1000", any(), MEDIUM, read_only, never(PURGATORY);
