@@ -293,6 +293,12 @@ const SCENARIOS: &[Scenario] = &[
         kind: Kind::Alone(tier::s3),
     },
     Scenario {
+        name: "tier-gcs",
+        about: "tiered storage by Google's client, whose XML protocol moto takes for that of S3",
+        ci: false,
+        kind: Kind::Alone(tier::gcs),
+    },
+    Scenario {
         name: "tier-azure",
         about: "tiered storage in a container of a server of Azure Blob Storage (Azurite)",
         ci: false,

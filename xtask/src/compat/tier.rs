@@ -94,6 +94,11 @@ pub fn s3(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     in_cloud(setting, Cloud::S3)
 }
 
+/// The scenario `tier-gcs`.
+pub fn gcs(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
+    in_cloud(setting, Cloud::Google)
+}
+
 /// The scenario `tier-azure`.
 pub fn azure(setting: &Setting<'_>) -> Outcome<(Transcript, Transcript)> {
     in_cloud(setting, Cloud::Azure)
