@@ -262,8 +262,15 @@ impl Run {
         self.epoch = group.epoch;
     }
 
+    /// Whether everybody is there and has what is the target.
     fn is_settled(&self) -> bool {
-        self.group().is_some_and(|it| it.how().name() == "Stable" && it.members.len() == THREADS)
+        let has_target = |group: &StreamsGroup| {
+            let mut members = group.members.iter();
+            members
+                .all(|(id, member)| group.target.get(id).is_some_and(|target| target.are(&member.assigned)))
+        };
+        let is_stable = |it: &StreamsGroup| it.how().name() == "Stable" && it.members.len() == THREADS;
+        self.group().is_some_and(|it| is_stable(it) && has_target(it))
     }
 
     /// Everything is there, everybody reports: the group becomes stable, and every task is somebody's.
