@@ -6,8 +6,8 @@
 //! as long. A task moves at once where waiting gains nothing: if it has no state or its state is on that process's
 //! disk, if nobody else is any further, or if whoever is to have it cannot tell how far it is.
 //!
-//! What is not known counts for whoever has the task: an owner is taken to process it unless it tells that it still
-//! restores it, and whoever is to have it is taken to lack its state unless it tells how much it has. So a new
+//! What is not known counts for whoever has the task: an owner is taken to process it unless it tells that it lacks
+//! most of it, and whoever is to have it is taken to lack its state unless it tells how much it has. So a new
 //! coordinator, who has heard from nobody yet, moves nothing that its predecessor held back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,13 +176,13 @@ impl<'a> Refiner<'a> {
         Some(end.saturating_sub(position))
     }
 
-    /// Whether the owner of a task tells that it is not yet so far that it could process it. A task that is processed
-    /// is not among those whose offsets are told.
+    /// Whether the owner of a task tells that it lacks most of its state, so that it cannot process it for a while. A
+    /// task that is processed is not among those whose offsets are told; but what was told last, be it just before the
+    /// task was restored, stays until the next report.
     fn still_restores(&self, id: &Str, task: Task<'_>) -> bool {
         let offsets = self.offsets.get(id);
-        let lag = offsets
-            .and_then(|it| Some(of_task(&it.ends, task)?.saturating_sub(of_task(&it.positions, task)?)));
-        lag.is_some_and(|lag| lag > self.acceptable_lag)
+        let told = offsets.and_then(|it| Some((of_task(&it.positions, task)?, of_task(&it.ends, task)?)));
+        told.is_some_and(|(position, end)| end.saturating_sub(position) > self.acceptable_lag.max(position))
     }
 
     /// Whether a member is not away for a while.
