@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: Ottla beside Apache Kafka, alternating, as medians of paired ratios.
+//! `cargo xtask bench`: Ottla beside Apache Kafka or another server, alternating, as medians of paired ratios.
 //!
 //! | file | holds |
 //! |---|---|
@@ -38,7 +38,8 @@ use workload::{ALL, Scale, WITH_TARGETS, Workload};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  cargo xtask bench --pairs 3 --write\n  cargo xtask bench --quick\n  \
-                        cargo xtask bench groups transactions --pairs 10\n  cargo xtask bench --resume --json"
+                        cargo xtask bench groups transactions --pairs 10\n  cargo xtask bench --resume --json\n  \
+                        cargo xtask bench throughput --rival /opt/other/start-other"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -82,6 +83,9 @@ pub struct Arguments {
     /// An Ottla binary other than the workspace's release build.
     #[arg(long)]
     ottla: Option<PathBuf>,
+    /// A server in the place of Apache Kafka: a program that takes Ottla's command line. Its column has its file's name.
+    #[arg(long, conflicts_with_all = ["alone", "write"])]
+    rival: Option<PathBuf>,
 }
 
 #[derive(clap::Subcommand)]
@@ -101,7 +105,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     });
     let mut results = Results::open(&path, arguments.resume)?;
     measure(&arguments, &mut results)?;
-    let report = Report::of(&results.runs);
+    let report = Report::of(&results.runs, rival(&arguments).as_deref());
     if arguments.json {
         println!("{}", report.json());
     } else {
@@ -142,7 +146,7 @@ fn measure(arguments: &Arguments, results: &mut Results) -> Outcome {
 fn measure_pair(
     workload: Workload,
     pair: usize,
-    makers: &[(Maker, &'static str)],
+    makers: &[(Maker, String)],
     scale: Scale,
     results: &mut Results,
 ) -> Outcome {
@@ -178,7 +182,12 @@ fn workloads(arguments: &Arguments) -> Vec<Workload> {
     }
 }
 
-fn makers(arguments: &Arguments) -> Outcome<Vec<(Maker, &'static str)>> {
+/// What the server is called that is measured in the place of Apache Kafka.
+fn rival(arguments: &Arguments) -> Option<String> {
+    Some(arguments.rival.as_ref()?.file_name()?.to_string_lossy().into_owned())
+}
+
+fn makers(arguments: &Arguments) -> Outcome<Vec<(Maker, String)>> {
     let ottla = match &arguments.ottla {
         Some(binary) => binary.clone(),
         None => match node::Maker::ottla()? {
@@ -186,9 +195,12 @@ fn makers(arguments: &Arguments) -> Outcome<Vec<(Maker, &'static str)>> {
             node::Maker::Kafka | node::Maker::Release(_) => return Err("Ottla cannot be built".into()),
         },
     };
-    let mut makers = vec![(Maker::Ottla(ottla), "ottla")];
-    if !arguments.alone {
-        makers.push((Maker::Kafka(Reference::lay_out()?.jar_folder(ClassPath::Server)), "kafka"));
+    let mut makers = vec![(Maker::Ottla(ottla), "ottla".to_owned())];
+    if let Some((program, name)) = arguments.rival.clone().zip(rival(arguments)) {
+        makers.push((Maker::Ottla(program), name));
+    } else if !arguments.alone {
+        let jars = Reference::lay_out()?.jar_folder(ClassPath::Server);
+        makers.push((Maker::Kafka(jars), "kafka".to_owned()));
     }
     Ok(makers)
 }

@@ -9,6 +9,8 @@ use crate::compat::reference::KAFKA;
 
 /// The figures of all workloads.
 pub struct Report {
+    /// What the other server is called if it is not Apache Kafka.
+    rival: Option<String>,
     rows: Vec<Row>,
     failures: Vec<String>,
 }
@@ -16,9 +18,11 @@ pub struct Report {
 struct Row {
     workload: String,
     name: String,
-    /// Ottla's values and Apache Kafka's by pair; the machine's own stand in the first.
+    /// Ottla's values and the other's by pair; the machine's own stand in the first.
     values: [Vec<(usize, f64)>; 2],
     of_the_machine: bool,
+    /// What it shall be beside Apache Kafka.
+    aim: Option<&'static Aim>,
 }
 
 impl Row {
@@ -33,13 +37,8 @@ impl Row {
         ratio(&ours, &theirs)
     }
 
-    fn aim(&self) -> Option<&'static Aim> {
-        Aim::of(&self.name)
-    }
-
     fn cells(&self) -> [String; 7] {
         let (ours, ratio) = (median(&self.of(0)), self.ratio());
-        let aim = self.aim();
         [
             self.name.clone(),
             number(ours),
@@ -49,17 +48,19 @@ impl Row {
                 true => String::new(),
                 false => format!("{} – {}", number(ratio.interval.0), number(ratio.interval.1)),
             },
-            aim.map(Aim::shown).unwrap_or_default(),
-            aim.map(|it| it.verdict(ours, ratio.median).to_owned()).unwrap_or_default(),
+            self.aim.map(Aim::shown).unwrap_or_default(),
+            self.aim.map(|it| it.verdict(ours, ratio.median).to_owned()).unwrap_or_default(),
         ]
     }
 }
 
 impl Report {
-    /// Orders the runs by workload and figure.
-    pub fn of(runs: &[Run]) -> Report {
-        let mut report = Report { rows: Vec::new(), failures: Vec::new() };
-        for run in runs {
+    /// Orders Ottla's runs, the machine's and those of one other server by workload and figure: Apache Kafka's if no
+    /// rival is named. What the figures shall be is about Apache Kafka alone.
+    pub fn of(runs: &[Run], rival: Option<&str>) -> Report {
+        let theirs = rival.unwrap_or("kafka");
+        let mut report = Report { rival: rival.map(str::to_owned), rows: Vec::new(), failures: Vec::new() };
+        for run in runs.iter().filter(|it| ["ottla", "machine", theirs].contains(&it.maker.as_str())) {
             if let Some(error) = &run.error {
                 let line = format!("{} on {}, pair {}: {error}", run.workload, run.maker, run.pair + 1);
                 report.failures.push(line);
@@ -72,10 +73,11 @@ impl Report {
                         name: name.clone(),
                         values: Default::default(),
                         of_the_machine: run.maker == "machine",
+                        aim: if rival.is_none() { Aim::of(name) } else { None },
                     });
                     report.rows.len() - 1
                 });
-                report.rows[index].values[usize::from(run.maker == "kafka")].push((run.pair, *value));
+                report.rows[index].values[usize::from(run.maker == theirs)].push((run.pair, *value));
             }
         }
         report
@@ -97,10 +99,15 @@ impl Report {
         names
     }
 
+    fn header(&self) -> [&str; 7] {
+        let theirs = self.rival.as_deref().unwrap_or("Apache Kafka");
+        ["figure", "Ottla", theirs, "ratio", "95 % interval", "target", "verdict"]
+    }
+
     /// A table for a terminal.
     pub fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(HEADER);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(self.header());
         for workload in self.workloads() {
             for row in self.rows.iter().filter(|it| it.workload == workload) {
                 table.add_row(row.cells());
@@ -123,10 +130,10 @@ impl Report {
                     "workload": row.workload,
                     "figure": row.name,
                     if row.of_the_machine { "machine" } else { "ottla" }: row.of(0),
-                    "kafka": row.of(1),
+                    self.rival.as_deref().unwrap_or("kafka"): row.of(1),
                     "ratio": { "median": ratio.median, "low": ratio.interval.0, "high": ratio.interval.1 },
-                    "target": row.aim().map(Aim::shown),
-                    "verdict": row.aim().map(|it| it.verdict(median(&row.of(0)), ratio.median)),
+                    "target": row.aim.map(Aim::shown),
+                    "verdict": row.aim.map(|it| it.verdict(median(&row.of(0)), ratio.median)),
                 })
             })
             .collect();
@@ -139,7 +146,7 @@ impl Report {
         let mut text = format!("# Performance beside Apache Kafka {KAFKA}\n\nWritten by `{command}`.\n");
         text += include_str!("preamble.md");
         text += "\n## Targets\n\nThe number in parentheses is what is hoped for.\n\n";
-        text += &format!("| {} |\n|---|---:|---:|---:|---:|---:|---|\n", HEADER.join(" | "));
+        text += &format!("| {} |\n|---|---:|---:|---:|---:|---:|---|\n", self.header().join(" | "));
         for aim in &AIMS {
             match self.rows.iter().find(|it| it.name == aim.figure) {
                 Some(row) => text += &format!("| {} |\n", row.cells().join(" | ")),
@@ -154,7 +161,7 @@ impl Report {
                 rows()
                     .for_each(|row| text += &format!("| {} | {} |\n", row.name, number(median(&row.of(0)))));
             } else {
-                text += &format!("| {} |\n|---|---:|---:|---:|---:|\n", HEADER[..5].join(" | "));
+                text += &format!("| {} |\n|---|---:|---:|---:|---:|\n", self.header()[..5].join(" | "));
                 rows().for_each(|row| text += &format!("| {} |\n", row.cells()[..5].join(" | ")));
             }
         }
@@ -165,8 +172,6 @@ impl Report {
         text
     }
 }
-
-const HEADER: [&str; 7] = ["figure", "Ottla", "Apache Kafka", "ratio", "95 % interval", "target", "verdict"];
 
 fn number(value: f64) -> String {
     match value.abs() {
@@ -191,10 +196,21 @@ mod tests {
     fn values_are_paired_by_their_pair() {
         let runs =
             [run("kafka", 1, 400.0), run("ottla", 0, 20.0), run("ottla", 1, 10.0), run("kafka", 0, 200.0)];
-        let report = Report::of(&runs);
+        let report = Report::of(&runs, None);
         assert!((report.rows[0].ratio().median - 0.0625).abs() < 1e-9, "the median of 0.1 and 0.025");
         assert!(report.page("x").contains(
             "| resident idle, MiB | 15.0 | 300 | 0.062 | 0.025 – 0.100 | ≤ 0.05 (0.03) | missed |"
         ));
+    }
+
+    #[test]
+    fn a_rival_stands_in_its_own_column_and_without_aims() {
+        let runs = [run("ottla", 0, 20.0), run("kafka", 0, 400.0), run("other", 0, 40.0)];
+        let report = Report::of(&runs, Some("other"));
+        assert_eq!(report.header()[2], "other");
+        assert_eq!(
+            report.rows[0].cells(),
+            ["resident idle, MiB", "20.0", "40.0", "0.500", "0.500 – 0.500", "", ""]
+        );
     }
 }

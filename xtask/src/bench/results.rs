@@ -16,7 +16,7 @@ pub struct Run {
     pub workload: String,
     /// Which pair, from 0.
     pub pair: usize,
-    /// Whose server: `ottla` or `kafka`; `machine` for what the machine itself can do.
+    /// Whose server: `ottla`, `kafka` or a rival's name; `machine` for what the machine itself can do.
     pub maker: String,
     /// The figures in the order in which they were measured.
     pub figures: Vec<(String, f64)>,

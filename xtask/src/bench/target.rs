@@ -13,7 +13,7 @@ use crate::workspace::Outcome;
 pub enum Maker {
     /// Apache Kafka, with the folder that holds its jars.
     Kafka(PathBuf),
-    /// Ottla, with its binary.
+    /// Ottla or what takes its command line, with its binary.
     Ottla(PathBuf),
 }
 
