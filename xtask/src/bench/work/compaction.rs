@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::files::{self, Sealed};
+use super::files::{self, Originals, Sealed};
 use super::rate::{self, Rate};
 use super::throughput::{Go, IN_FLIGHT, consume_each, produce_each};
 use super::{Figure, GB, MIB, Server, Usage, create_topic, create_topic_with, figure};
@@ -16,8 +16,6 @@ use crate::workspace::Outcome;
 /// Cleaners look for work all the time.
 pub const SETTINGS: &str = "log.cleaner.backoff.ms=50";
 
-/// Nothing is dirtier than all of it, so nothing is cleaned.
-const NEVER: &str = "1.0";
 const VALUE_BYTES: usize = 100;
 const RECORDS_PER_BATCH: usize = 500;
 /// About what a record takes, key and all.
@@ -74,6 +72,7 @@ struct Keyed<'a> {
     last: Vec<i64>,
     /// What a cleaner may touch.
     sealed: Sealed,
+    originals: Originals,
     written: i64,
 }
 
@@ -86,12 +85,7 @@ impl Keyed<'_> {
         bytes: usize,
     ) -> Outcome<Keyed<'a>> {
         let segment_bytes = segment_bytes.to_string();
-        let configs = [
-            ("cleanup.policy", "compact"),
-            ("min.cleanable.dirty.ratio", NEVER),
-            ("segment.bytes", segment_bytes.as_str()),
-        ];
-        create_topic_with(server, topic, 1, &configs)?;
+        create_topic_with(server, topic, 1, &[("segment.bytes", segment_bytes.as_str())])?;
         let requests = bytes / RECORD_BYTES / RECORDS_PER_BATCH;
         let mut last = vec![-1; (requests * RECORDS_PER_BATCH / WRITES_PER_KEY).max(1)];
         let (mut offset, mut seed) = (0, 7u64);
@@ -114,17 +108,18 @@ impl Keyed<'_> {
         if sealed.count == 0 {
             return Err(format!("{bytes} bytes are not enough for a finished segment").into());
         }
-        Ok(Keyed { server, folder, topic, last, sealed, written: offset })
+        let originals = Originals::of(folder, topic, sealed.end)?;
+        Ok(Keyed { server, folder, topic, last, sealed, originals, written: offset })
     }
 
-    /// Lets the cleaner go and waits until all that it may touch is cleaned. Gives the seconds that took, and how many
-    /// bytes there were before.
+    /// Lets the cleaner go and waits until it has written anew all that it may touch. Gives the seconds that took, and
+    /// how many bytes there were before.
     fn clean(&self) -> Outcome<(f64, f64)> {
         let mut connection = Connection::open(self.server.port)?;
         let begin = Instant::now();
-        let allowed = set_topic(self.topic, &[("min.cleanable.dirty.ratio", "0.0")]);
+        let allowed = set_topic(self.topic, &[("cleanup.policy", "compact")]);
         was_set(connection.ask(&allowed, &mut Vec::new())?)?;
-        while files::cleaned(self.folder, self.topic).is_none_or(|it| it < self.sealed.end) {
+        while !self.originals.are_replaced(self.folder, self.topic)? {
             if begin.elapsed() > LIMIT {
                 return Err(format!("{} was not cleaned within {LIMIT:?}", self.topic).into());
             }

@@ -103,12 +103,7 @@ impl Tiered<'_> {
         bytes: usize,
     ) -> Outcome<Tiered<'a>> {
         let segment_bytes = segment_bytes.to_string();
-        let configs = [
-            ("remote.storage.enable", "true"),
-            ("remote.log.copy.disable", "true"),
-            ("segment.bytes", segment_bytes.as_str()),
-        ];
-        create_topic_with(server, topic, PARTITIONS, &configs)?;
+        create_topic_with(server, topic, PARTITIONS, &[("segment.bytes", segment_bytes.as_str())])?;
         let (written, _) = fill_made(server, topic, bytes)?;
         let sealed: Vec<Sealed> =
             (0..PARTITIONS).map(|it| files::sealed(folder, topic, it)).collect::<Outcome<_>>()?;
@@ -127,7 +122,7 @@ impl Tiered<'_> {
     /// took, and how many bytes of records were copied.
     fn copy(&self) -> Outcome<(f64, f64)> {
         let begin = Instant::now();
-        self.set(&[("remote.log.copy.disable", "false")])?;
+        self.set(&[("remote.storage.enable", "true")])?;
         let mut connection = Connection::open(self.server.port)?;
         let (ask, mut buffer) = (list_offsets(self.topic, PARTITIONS, LATEST_TIERED), Vec::new());
         loop {
