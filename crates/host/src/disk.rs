@@ -435,6 +435,12 @@ impl std::fmt::Debug for File {
     }
 }
 
+/// Whether a call failed for lack of descriptors: before it did anything.
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+}
+
 /// Whether an operation failed for lack of something that may be there later, rather than because the disk is bad:
 /// space, quota, descriptors or memory.
 pub fn is_exhausted(error: &io::Error) -> bool {

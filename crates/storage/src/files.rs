@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ottla_base::Offset;
-use ottla_host::disk::{Open, is_exhausted};
+use ottla_host::disk::{Open, is_exhausted, lacks_descriptors};
 use ottla_host::{Disk, File, Host};
 use parking_lot::{Mutex, RwLock};
 
@@ -82,7 +82,8 @@ impl Directory {
     /// Makes durable which logs there are in it.
     pub(crate) fn sync_names(&self, disk: &Disk) -> Result<(), StorageError> {
         if self.names_changed.swap(false, Ordering::AcqRel) {
-            disk.sync_dir(&self.path).map_err(|error| self.fail_for_good(&self.path, &error))?;
+            let synced = disk.sync_dir(&self.path).map_err(|error| self.sync_failed(&self.path, &error));
+            synced.inspect_err(|_| self.names_changed())?;
         }
         Ok(())
     }
@@ -113,6 +114,12 @@ impl Directory {
             io::ErrorKind::InvalidData => damage(&error.to_string()),
             _ => self.fail_for_good(path, error),
         }
+    }
+
+    /// Turns a failed sync into what the caller should know. It is never tried twice, unless there was no descriptor to
+    /// begin it with.
+    pub(crate) fn sync_failed(&self, path: &Path, error: &io::Error) -> StorageError {
+        if lacks_descriptors(error) { self.fail(path, error) } else { self.fail_for_good(path, error) }
     }
 
     /// As [`Directory::fail`], but a full file system is as bad as any other error. For what is not undone when it
@@ -315,9 +322,9 @@ impl LogFiles {
         result.map_err(|error| self.directory.fail(&self.path_of(name), &error))
     }
 
-    /// The result of a sync, which is never tried twice.
+    /// The result of a sync, see [`Directory::sync_failed`].
     pub(crate) fn synced<T>(&self, path: &Path, result: io::Result<T>) -> Result<T, StorageError> {
-        result.map_err(|error| self.directory.fail_for_good(path, &error))
+        result.map_err(|error| self.directory.sync_failed(path, &error))
     }
 
     pub(crate) fn corrupt(&self, name: FileName, position: u64, reason: impl Into<String>) -> StorageError {

@@ -183,12 +183,16 @@ impl Log {
             match synced {
                 // The log was renamed, which is to be deleted, meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => self.files.synced(&path, other)?,
+                other => {
+                    let synced = self.files.synced(&path, other);
+                    synced.inspect_err(|_| self.flush.topic_id_drafted.store(true, Ordering::Release))?;
+                }
             }
         }
         if self.flush.names_changed.swap(false, Ordering::AcqRel) {
             let path = self.files.path();
-            self.files.synced(&path, self.files.disk().sync_dir(path.as_path()))?;
+            let synced = self.files.synced(&path, self.files.disk().sync_dir(path.as_path()));
+            synced.inspect_err(|_| self.flush.names_changed())?;
         }
         Ok(())
     }
@@ -198,7 +202,8 @@ impl Log {
     fn write_epochs(&self) -> Result<(), StorageError> {
         let Some(content) = self.changed_epochs() else { return Ok(()) };
         let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
-        self.files.synced(&path, self.files.disk().replace(&path, content.as_bytes()))?;
+        let replaced = self.files.synced(&path, self.files.disk().replace(&path, content.as_bytes()));
+        replaced.inspect_err(|_| self.appender.lock().epochs_changed = true)?;
         self.flush.names_changed();
         Ok(())
     }
@@ -264,7 +269,8 @@ impl Log {
         let epochs = self.changed_epochs();
         if let Some(content) = &epochs {
             let path = self.files.path().join(LEADER_EPOCH_CHECKPOINT);
-            self.files.result(&path, self.files.disk().draft(&path, content.as_bytes()))?;
+            let drafted = self.files.result(&path, self.files.disk().draft(&path, content.as_bytes()));
+            drafted.inspect_err(|_| self.appender.lock().epochs_changed = true)?;
         }
         Ok(Prepared { end: view.end, has_epochs: epochs.is_some() })
     }

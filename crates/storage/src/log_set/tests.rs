@@ -232,6 +232,41 @@ async fn a_log_that_lacks_descriptors_for_long_is_opened_when_it_is_asked_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn descriptors_that_are_lacking_for_a_sync_take_no_directory_offline() {
+    let places = [
+        // The first time it is written.
+        (Operation::Open, "partition.metadata", 1),
+        (Operation::Open, "leader-epoch-checkpoint.tmp", 0),
+        (Operation::SyncDir, "orders-0", 0),
+        (Operation::SyncDir, "/data0", 0),
+    ];
+    for (operation, place, after) in places {
+        let host = Host::simulated(11);
+        let (set, _) = open(&host, 1).await;
+        let on = Box::new(move |path: &std::path::Path| path.to_string_lossy().contains(place));
+        let (times, failure) = (u64::MAX, Failure::NoDescriptor);
+        host.simulation().unwrap().disk().inject(Fault { operation, on, after, times, failure });
+        let log = make(&set, 0);
+        append(&log, TIME, &[b"a"]);
+        let lacking = log.flush_now();
+        assert!(
+            matches!(lacking, Err(crate::StorageError::Full { .. })),
+            "{operation:?} {place}: {lacking:?}"
+        );
+        assert_eq!(set.directories()[0].failure, None, "{operation:?} {place}");
+        host.simulation().unwrap().disk().heal();
+        log.flush_now().unwrap();
+        set.write_checkpoints();
+        drop((set, log));
+        host.simulation().unwrap().disk().crash();
+        let (_, found) = open(&host, 1).await;
+        let log = &found.logs[0];
+        assert_eq!((log.topic_id, log.log.view().end), (Some(TOPIC), Offset(1)), "{operation:?} {place}");
+        assert_eq!(log.log.latest_epoch(), Some(crate::test_fixture::OPTIONS.leader_epoch));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_could_not_be_recovered_is_recovered_after_a_clean_stop() {
     let host = Host::simulated(10);
     let (set, _) = open(&host, 1).await;
