@@ -122,7 +122,8 @@ fn in_cloud(setting: &Setting<'_>, cloud: Cloud) -> Outcome<(Transcript, Transcr
     Ok((expected, seen))
 }
 
-/// While the store does not answer, whoever needs nothing of it is served, and whoever does waits and loses nothing.
+/// While the store does not answer, whoever needs nothing of it is served, and whoever does waits and loses nothing. Nor
+/// is a stop held up.
 fn hanging(setting: &Setting<'_>, server: &StoreServer) -> Outcome<Transcript> {
     let reference = setting.reference;
     let (name, place) = (format!("tier-hanging-{:?}", server.cloud()), Place::Bucket(server));
@@ -134,8 +135,11 @@ fn hanging(setting: &Setting<'_>, server: &StoreServer) -> Outcome<Transcript> {
     node.start()?;
     server.signal("-STOP")?;
     let found = tiered(reference, &node, &["others", "patient"]);
+    let stopped = node.stop();
     server.signal("-CONT")?;
     let mut transcript = found?;
+    stopped?;
+    node.start()?;
     let without_hash = |line: String| match line.split_once(", hash ") {
         Some((told, _)) => format!("{told}, hash HASH"),
         None => line,
