@@ -77,6 +77,7 @@ fn settings_are_told_by_their_kinds() {
             "principal.builder.class=org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder",
             "metric.reporters=org.apache.kafka.common.metrics.JmxReporter,com.example.Reporter",
             "listener.name.plaintext.sasl.server.callback.handler.class=com.example.Handler",
+            "group.streams.assignors=sticky,highly_available,com.example.Assignor",
         ],
     );
     let of = |kind| {
@@ -86,8 +87,10 @@ fn settings_are_told_by_their_kinds() {
     assert_eq!(of(Kind::Removed), ["inter.broker.protocol.version", "zookeeper.connect"]);
     assert_eq!(of(Kind::Unknown), ["my.own"]);
     assert_eq!(of(Kind::Idle), ["num.network.threads"]);
-    let plugins = ["listener.name.plaintext.sasl.server.callback.handler.class", "metric.reporters"];
-    assert_eq!(of(Kind::PlugIn), plugins);
+    let handler = "listener.name.plaintext.sasl.server.callback.handler.class";
+    assert_eq!(of(Kind::PlugIn), ["group.streams.assignors", handler, "metric.reporters"]);
+    let assignor = settings.findings.iter().find(|it| it.about == "group.streams.assignors").expect("found");
+    assert!(assignor.says.starts_with("com.example.Assignor is not loaded: the assignors"), "{assignor}");
     let reporter = settings.findings.iter().find(|it| it.about == "metric.reporters").expect("found");
     assert!(reporter.says.starts_with("com.example.Reporter is not loaded: Prometheus"), "{reporter}");
     assert!(settings::of_server(&settings).is_empty());
