@@ -20,3 +20,12 @@ pub(crate) fn draws(seed: u64) -> Entropy {
     }
     draws
 }
+
+/// The seed of a seat, drawn from `draws`.
+pub(crate) fn seat_seed(draws: &mut Entropy) -> [u8; 32] {
+    let mut seed = [0; 32];
+    for word in seed.chunks_exact_mut(8) {
+        word.copy_from_slice(&draws.draw().to_le_bytes());
+    }
+    seed
+}

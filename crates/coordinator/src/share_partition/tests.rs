@@ -10,7 +10,7 @@ use super::{
     AbortedTransaction, Acknowledgement, Acquire, AcquireMode, AcquiredRange, DeadLetterCause, FetchedBatch,
     GivenUp, MalformedState, Persisted, RecordState, Renewal, Rules, SharePartition, Write, aborted_batches,
 };
-use crate::seeds::seeds;
+use crate::seeds::{draws, seeds};
 use crate::share_state::{State, StateBatch, combine};
 
 const LOCK: Duration = Duration::from_secs(30);
@@ -424,9 +424,7 @@ struct Model {
 
 impl Model {
     fn new(seed: u64) -> Model {
-        let mut bytes = [7; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut entropy = Entropy::from_seed(bytes);
+        let mut entropy = draws(seed);
         let mut log = Vec::new();
         let mut aborted = Vec::new();
         let mut offset = 0;

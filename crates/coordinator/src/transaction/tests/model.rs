@@ -13,7 +13,7 @@ use ottla_machine::{Entropy, Input, Seat, replay};
 use super::{TV0, TV2, partitions, world};
 use crate::World;
 use crate::group::{Producer, TransactionResult};
-use crate::seeds::seeds;
+use crate::seeds::{draws, seat_seed, seeds};
 use crate::transaction::*;
 
 const PARTITIONS: usize = 3;
@@ -162,8 +162,8 @@ fn id_of(index: usize) -> Str {
 
 impl Model {
     fn new(seed: u64, version: i16) -> Model {
-        let mut bytes = [11u8; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut draws = draws(seed);
+        let seat = Seat::take(TransactionCoordinator::default(), Offset(0), seat_seed(&mut draws));
         let mut log = Vec::new();
         // Every other time the epochs are soon used up.
         if seed % 2 == 1 {
@@ -185,10 +185,10 @@ impl Model {
         }
         let mut model = Model {
             version,
-            draws: Entropy::from_seed(bytes),
+            draws,
             world: world(TV2, &[]),
             now: Now { moment: Moment::default(), wall_clock: Timestamp(1_000_000) },
-            seat: Seat::take(TransactionCoordinator::default(), Offset(0), bytes),
+            seat,
             committed: log.len(),
             log,
             coordinator_epoch: -1,
@@ -747,11 +747,7 @@ impl Model {
     fn lose_seat(&mut self) -> Checked {
         let kept = self.committed + self.draws.below(self.log.len() - self.committed + 1);
         self.log.truncate(kept);
-        let mut seed = [0; 32];
-        for word in seed.chunks_exact_mut(8) {
-            word.copy_from_slice(&self.draws.draw().to_le_bytes());
-        }
-        self.seat = Seat::take(replay(&self.log), Offset(kept as i64), seed);
+        self.seat = Seat::take(replay(&self.log), Offset(kept as i64), seat_seed(&mut self.draws));
         self.coordinator_epoch += 1;
         self.reached.lost_seats += 1;
         self.ask(Input::Request(Request::SeeWorld(self.world.clone()), Caller::Nobody))

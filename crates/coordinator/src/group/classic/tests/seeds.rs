@@ -20,7 +20,7 @@ use ottla_wire::records::group::{GroupKey, GroupValue};
 use super::*;
 use crate::World;
 use crate::group::{CommitOffsets, Fact, FetchOffsets, GroupCoordinator, Stability};
-use crate::seeds::seeds;
+use crate::seeds::{draws, seat_seed, seeds};
 
 const GROUPS: [&str; 2] = ["a", "b"];
 const CLIENTS: usize = 10;
@@ -100,15 +100,15 @@ fn world() -> Arc<World> {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut bytes = [5u8; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut draws = draws(seed);
+        let seat = Seat::take(GroupCoordinator::default(), Offset(0), seat_seed(&mut draws));
         let mut run = Run {
-            draws: Entropy::from_seed(bytes),
+            draws,
             log: Vec::new(),
             committed: 0,
             now: Moment::default(),
             world: world(),
-            seat: Seat::take(GroupCoordinator::default(), Offset(0), bytes),
+            seat,
             term: 0,
             members: vec![Member::default(); CLIENTS],
             waiting: BTreeMap::new(),

@@ -15,7 +15,7 @@ use super::super::group::ConsumerGroup;
 use crate::group::fixture::{Caller, Fixture, client};
 use crate::group::state::Group;
 use crate::group::{Reply, Request};
-use crate::seeds::seeds;
+use crate::seeds::{draws, seeds};
 
 const STEPS: usize = 400;
 const NAMES: [&str; 4] = ["t0", "t1", "u0", "u1"];
@@ -57,14 +57,12 @@ fn group(fixture: &Fixture) -> Option<&ConsumerGroup> {
 
 impl History {
     fn new(seed: u64) -> History {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let interval = if seed.is_multiple_of(2) { "0" } else { "1000" };
         let settings =
             [("group.consumer.assignment.interval.ms", interval), ("group.consumer.max.size", "6")];
         let mut history = History {
             seed,
-            entropy: Entropy::from_seed(bytes),
+            entropy: draws(seed),
             fixture: Fixture::with_settings(&settings),
             topics: BTreeMap::new(),
             consumers: Vec::new(),

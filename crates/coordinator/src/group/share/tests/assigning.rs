@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_base::Uuid;
-use ottla_machine::Entropy;
 
 use super::super::super::modern::Assigned;
 use super::super::super::modern::subscriptions::SubscriptionKind;
 use super::super::assignor::{Assignee, assign};
+use crate::seeds::draws;
 
 fn id(number: usize) -> Uuid {
     Uuid::from_number(number as u128 + 1)
@@ -113,9 +113,7 @@ fn what_is_not_wanted_or_not_there_any_more_is_given_up() {
 #[test]
 fn every_wanted_partition_has_somebody_whatever_was_before() {
     for seed in 0..400u64 {
-        let mut bytes = [5; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut draws = Entropy::from_seed(bytes);
+        let mut draws = draws(seed);
         let mut before: Vec<Assigned> = Vec::new();
         for _ in 0..12 {
             let available = topics(&[

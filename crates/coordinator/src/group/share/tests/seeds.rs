@@ -14,7 +14,7 @@ use super::super::super::fixture::{Caller, Fixture};
 use super::super::super::state::Group;
 use super::super::ShareGroup;
 use super::{Told, beat, keeps, told};
-use crate::seeds::seeds;
+use crate::seeds::{draws, seeds};
 
 const MEMBERS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const TOPICS: [&str; 3] = ["one", "two", "three"];
@@ -45,13 +45,11 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Run {
-        let mut bytes = [3; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut fixture = Fixture::new();
         fixture.stop_commits();
         Run {
             seed,
-            draws: Entropy::from_seed(bytes),
+            draws: draws(seed),
             fixture,
             topics: BTreeMap::new(),
             members: BTreeMap::new(),
