@@ -1,8 +1,8 @@
 //! Compacted logs are cleaned in the background, some at a time and at a bounded pace, the dirtiest first
 //! (`LogCleaner`).
 //!
-//! A cleaner has no thread of its own: a pass is taken in small steps on the threads for what blocks, with the pauses
-//! of the throttle between them.
+//! A cleaner has no thread of its own: a pass is taken in small steps on the threads for background work, with the
+//! pauses of the throttle between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -222,7 +222,7 @@ async fn clean(broker: &Arc<Broker>, number: usize, found: DirtyLogs, mut cleani
         let before = cleaning.stats();
         let (step, back) = broker
             .host
-            .blocking(move || {
+            .background(move || {
                 let step = cleaning.step(budget);
                 (step, cleaning)
             })

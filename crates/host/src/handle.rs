@@ -11,7 +11,7 @@ use crate::clock::{Elapsed, RealClock, SimulatedClock};
 use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::entropy::{Prng, fill_from_kernel};
-use crate::pool::{IDLE_LIMIT, Pool};
+use crate::pool::{self, IDLE_LIMIT, Pool};
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,8 @@ enum Kind {
 
 struct Real {
     clock: RealClock,
-    pool: Pool,
+    blocking: Pool,
+    background: Pool,
 }
 
 /// What a test may do to a simulated host.
@@ -48,9 +49,12 @@ impl Host {
         Host::real_with_pool((cores * 2).clamp(4, 16))
     }
 
-    /// The computer this process runs on, with at most `pool_threads` threads for what blocks.
+    /// The computer this process runs on, with at most `pool_threads` threads for what blocks, and as many for what
+    /// goes on in the background.
     pub fn real_with_pool(pool_threads: usize) -> Host {
-        let real = Real { clock: RealClock::new(), pool: Pool::new(pool_threads, IDLE_LIMIT) };
+        let pool = |kind| Pool::new(pool_threads, IDLE_LIMIT, kind);
+        let (blocking, background) = (pool(pool::Kind::Blocking), pool(pool::Kind::Background));
+        let real = Real { clock: RealClock::new(), blocking, background };
         Host { kind: Kind::Real(Arc::new(real)) }
     }
 
@@ -158,6 +162,24 @@ impl Host {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        self.run_on(|real| &real.blocking, work)
+    }
+
+    /// As [`Host::blocking`], for long work that nobody waits for: its threads yield to all others. It should not hold
+    /// for long what others wait for.
+    pub fn background<T, F>(&self, work: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.run_on(|real| &real.background, work)
+    }
+
+    fn run_on<T, F>(&self, pool: fn(&Real) -> &Pool, work: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // What is run may start tasks as its caller may.
         let runtime = tokio::runtime::Handle::try_current().ok();
@@ -166,10 +188,10 @@ impl Host {
             let _ = sender.send(work());
         };
         match &self.kind {
-            Kind::Real(real) => real.pool.run(Box::new(job)),
+            Kind::Real(real) => pool(real).run(Box::new(job)),
             Kind::Simulated(_) => job(),
         }
-        async move { receiver.await.expect("what was run on the blocking pool panicked") }
+        async move { receiver.await.expect("what was run on a pool panicked") }
     }
 
     /// Starts a task. Needs a tokio runtime.

@@ -68,7 +68,7 @@ async fn blocking_work_is_bounded_and_done() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "blocking pool panicked")]
+#[should_panic(expected = "on a pool panicked")]
 async fn a_panic_reaches_who_waits() {
     Host::real().blocking(|| assert_eq!(1, 2)).await;
 }

@@ -20,7 +20,7 @@ use crate::scan::{BatchAt, Depth, Scan, Step, parse};
 use crate::segment::{IndexPace, Segment};
 
 /// Writeback is begun whenever this much has come together.
-const WRITEBACK_STEP_BYTES: u32 = 8 << 20;
+const WRITEBACK_STEP_BYTES: u32 = 2 << 20;
 
 /// What is being written from a group of segments.
 #[derive(Debug)]
@@ -175,11 +175,15 @@ impl Rewrite {
         self.written += self.buffer.len() as u32;
         self.buffer.clear();
         if self.written - self.written_back >= WRITEBACK_STEP_BYTES {
-            let range = u64::from(self.written_back)..u64::from(self.written);
-            self.written_back = self.written;
-            log.files.of(name, self.file.start_writeback(range))?;
+            self.start_writeback(log)?;
         }
         Ok(())
+    }
+
+    fn start_writeback(&mut self, log: &Log) -> Result<(), StorageError> {
+        let range = u64::from(self.written_back)..u64::from(self.written);
+        self.written_back = self.written;
+        log.files.of(self.cleaned.log_name(), self.file.start_writeback(range))
     }
 
     /// Makes what was written durable, under its provisional name. Gives what it was made of, and what it is.
@@ -193,13 +197,10 @@ impl Rewrite {
     }
 
     fn make_durable(&mut self, log: &Log) -> Result<(), StorageError> {
+        self.flush(log)?;
+        self.start_writeback(log)?;
+        self.buffer = Vec::new();
         let (files, cleaned) = (&log.files, &self.cleaned);
-        if !self.buffer.is_empty() {
-            let name = cleaned.log_name();
-            files.of(name, self.file.write_all_at(&self.buffer, u64::from(self.written)))?;
-            self.written += self.buffer.len() as u32;
-            self.buffer = Vec::new();
-        }
         cleaned.recovered(self.written);
         cleaned.seal(files)?;
         cleaned.flush_indexes(files, Sync::No)?;
