@@ -35,12 +35,12 @@ pub fn consumer_group_describe(
         };
         (group, asked)
     };
-    let asked: Vec<(Str, Asked<Reply>)> = request.group_ids.into_iter().map(ask).collect();
+    let asked: Vec<(Str, Asked<Box<Reply>>)> = request.group_ids.into_iter().map(ask).collect();
     let tells_operations = request.include_authorized_operations;
     Answer::later(async move {
         let mut groups = Vec::with_capacity(asked.len());
         for (group, asked) in asked {
-            let mut described = match asked.await {
+            let mut described = match asked.await.map(|it| *it) {
                 Ok(Reply::ConsumerGroupDescribe(described)) => described,
                 Ok(_) => refused(group, ErrorCode::UnknownServerError),
                 Err(code) => refused(group, code),

@@ -28,7 +28,7 @@ pub fn consumer_group_heartbeat(
     let asked =
         Request::ConsumerGroupHeartbeat(ConsumerGroupHeartbeat { client: client(&call), message: request });
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let reply = match given {
+        let reply = match given.map(|it| *it) {
             Ok(Reply::ConsumerGroupHeartbeat(reply)) => reply,
             Ok(_) => coded(ErrorCode::UnknownServerError),
             Err(code) => coded(code),

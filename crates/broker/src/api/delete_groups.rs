@@ -26,7 +26,7 @@ pub fn delete_groups(broker: &Arc<Broker>, call: Call, request: DeleteGroupsRequ
     Answer::later(async move {
         let mut results = Vec::with_capacity(asked.len());
         for (group, asked) in asked {
-            results.push(match asked.await {
+            results.push(match asked.await.map(|it| *it) {
                 Ok(Reply::DeleteGroup(result)) => result,
                 Ok(_) => refused(group, ErrorCode::UnknownServerError),
                 Err(code) => refused(group, code),

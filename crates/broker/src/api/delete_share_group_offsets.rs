@@ -25,7 +25,7 @@ pub fn delete_share_group_offsets(
     }
     let group = request.group_id.clone();
     let asked = broker.coordinators.groups.ask(broker, &group, Request::DeleteShareGroupOffsets(request));
-    shard::answer(asked, move |given| match given {
+    shard::answer(asked, move |given| match given.map(|it| *it) {
         Ok(Reply::DeleteShareGroupOffsets(response)) => call.respond(&response),
         Ok(_) => call.respond(&refused(ErrorCode::UnknownServerError)),
         Err(code) => call.respond(&refused(code)),

@@ -30,7 +30,7 @@ pub fn describe_groups(broker: &Arc<Broker>, call: Call, request: DescribeGroups
     Answer::later(async move {
         let mut groups = Vec::with_capacity(asked.len());
         for (group, asked) in asked {
-            let mut described = match asked.await {
+            let mut described = match asked.await.map(|it| *it) {
                 Ok(Reply::DescribeGroup(described)) => described,
                 Ok(_) => refused(group, ErrorCode::UnknownServerError),
                 Err(code) => refused(group, code),

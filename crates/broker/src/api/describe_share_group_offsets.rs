@@ -84,7 +84,7 @@ async fn all_offsets(
 ) -> Result<Vec<DescribeShareGroupOffsetsResponseTopic>, ErrorCode> {
     let request = Request::InitializedSharePartitions(group.clone());
     let has: BTreeMap<Uuid, BTreeSet<i32>> =
-        match broker.coordinators.groups.ask(broker, group, request).await? {
+        match *broker.coordinators.groups.ask(broker, group, request).await? {
             Reply::InitializedSharePartitions(has) => has,
             _ => return Err(ErrorCode::UnknownServerError),
         };

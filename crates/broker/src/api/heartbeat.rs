@@ -19,7 +19,7 @@ pub fn heartbeat(broker: &Arc<Broker>, call: Call, request: HeartbeatRequest) ->
     let group = request.group_id.clone();
     let asked = Request::Heartbeat(Heartbeat { client: client(&call), request });
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let reply = match given {
+        let reply = match given.map(|it| *it) {
             Ok(Reply::Heartbeat(reply)) => reply,
             Ok(_) => coded(ErrorCode::UnknownServerError),
             // Sessions begin anew when the coordinator has loaded; until then members just go on.

@@ -22,7 +22,7 @@ pub fn join_group(broker: &Arc<Broker>, call: Call, request: JoinGroupRequest) -
     let asked = Request::JoinGroup(JoinGroup { client: client(&call), request });
     // A rebalance takes as long as its members like.
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let reply = match given {
+        let reply = match given.map(|it| *it) {
             Ok(Reply::JoinGroup(reply)) => reply,
             Ok(_) => refused(ErrorCode::UnknownServerError),
             Err(code) => refused(code),

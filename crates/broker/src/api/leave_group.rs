@@ -25,7 +25,7 @@ pub fn leave_group(broker: &Arc<Broker>, call: Call, mut request: LeaveGroupRequ
     let group = request.group_id.clone();
     let asked = Request::LeaveGroup(LeaveGroup { client: client(&call), request });
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let reply = match given {
+        let reply = match given.map(|it| *it) {
             Ok(Reply::LeaveGroup(reply)) => reply,
             Ok(_) => refused(ErrorCode::UnknownServerError.code()),
             Err(code) => refused(code.code()),

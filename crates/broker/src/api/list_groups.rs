@@ -14,11 +14,11 @@ use crate::call::Call;
 /// Lists groups.
 pub fn list_groups(broker: &Arc<Broker>, call: Call, request: ListGroupsRequest) -> Answer {
     let wanted = ListGroups { states: request.states_filter, kinds: request.types_filter };
-    let asked = broker.coordinators.groups.ask_every(broker, || Request::ListGroups(wanted.clone()));
+    let asked = broker.coordinators.groups.ask_every(broker, || Request::ListGroups(wanted.clone()).into());
     Answer::later(async move {
         let mut groups = Vec::new();
         for asked in asked {
-            let code = match asked.await {
+            let code = match asked.await.map(|it| *it) {
                 Ok(Reply::ListGroups(listed)) => {
                     groups.extend(listed);
                     continue;

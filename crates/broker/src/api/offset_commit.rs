@@ -33,7 +33,7 @@ pub fn offset_commit(broker: &Arc<Broker>, call: Call, mut request: OffsetCommit
     let all = request.clone();
     let asked = Request::CommitOffsets(CommitOffsets { client: client(&call), request });
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let committed = match given {
+        let committed = match given.map(|it| *it) {
             Ok(Reply::CommitOffsets(reply)) => reply,
             Ok(_) => offset_commit_refused(&all, ErrorCode::UnknownServerError),
             Err(code) => offset_commit_refused(&all, code),

@@ -26,7 +26,7 @@ pub fn offset_delete(broker: &Arc<Broker>, call: Call, mut request: OffsetDelete
     let asked = Request::DeleteOffsets(request);
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
         let code = |code: ErrorCode| OffsetDeleteResponse { error_code: code.code(), ..Default::default() };
-        let deleted = match given {
+        let deleted = match given.map(|it| *it) {
             Ok(Reply::DeleteOffsets(reply)) => reply,
             Ok(_) => code(ErrorCode::UnknownServerError),
             Err(refusal) => code(refusal),

@@ -76,7 +76,7 @@ fn ask(
     call: &Call,
     mut request: OffsetFetchRequestGroup,
     stability: Stability,
-) -> (Pending, Asked<Reply>) {
+) -> (Pending, Asked<Box<Reply>>) {
     let mut unknown = Vec::new();
     if call.version >= FIRST_VERSION_WITH_IDS
         && let Some(topics) = &mut request.topics
@@ -103,10 +103,10 @@ impl Pending {
     fn complete(
         self,
         image: &Image,
-        given: Result<Reply, ErrorCode>,
+        given: Result<Box<Reply>, ErrorCode>,
         version: i16,
     ) -> OffsetFetchResponseGroup {
-        let mut group = match given {
+        let mut group = match given.map(|it| *it) {
             Ok(Reply::FetchOffsets(group)) if group.error_code == 0 => group,
             Ok(Reply::FetchOffsets(group)) => {
                 return refused(&self.request, ErrorCode::from_code(group.error_code), version);

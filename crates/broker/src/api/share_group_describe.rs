@@ -34,7 +34,7 @@ pub fn share_group_describe(broker: &Arc<Broker>, call: Call, request: ShareGrou
     Answer::later(async move {
         let mut groups = Vec::with_capacity(asked.len());
         for (group, asked) in asked {
-            let mut described = match asked.await {
+            let mut described = match asked.await.map(|it| *it) {
                 Ok(Reply::ShareGroupDescribe(described)) => described,
                 Ok(_) => refused(group, ErrorCode::UnknownServerError),
                 Err(code) => refused(group, code),

@@ -26,7 +26,7 @@ pub fn share_group_heartbeat(
     let heartbeat =
         Request::ShareGroupHeartbeat(ShareHeartbeat { client: group_client::client(&call), request });
     let asked = broker.coordinators.groups.ask(broker, &group, heartbeat);
-    shard::answer(asked, move |given| match given {
+    shard::answer(asked, move |given| match given.map(|it| *it) {
         Ok(Reply::ShareGroupHeartbeat(response)) => call.respond(&response),
         Ok(_) => call.respond(&refused(ErrorCode::UnknownServerError)),
         Err(code) => call.respond(&refused(code)),

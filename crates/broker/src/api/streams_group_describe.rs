@@ -43,7 +43,7 @@ pub fn streams_group_describe(
         for (group_id, asked) in asked {
             let mut described = match asked {
                 None => refused(Str::default(), ErrorCode::InvalidGroupId),
-                Some(asked) => match asked.await {
+                Some(asked) => match asked.await.map(|it| *it) {
                     Ok(Reply::StreamsGroupDescribe(described)) => described,
                     Ok(_) => refused(group_id, ErrorCode::UnknownServerError),
                     Err(code) => refused(group_id, code),

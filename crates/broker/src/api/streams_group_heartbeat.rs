@@ -37,7 +37,7 @@ pub fn streams_group_heartbeat(
     let asked = broker.coordinators.groups.ask(broker, &group, asked);
     let broker = broker.clone();
     answer(asked, move |given| {
-        let response = match given {
+        let response = match given.map(|it| *it) {
             Ok(Reply::StreamsGroupHeartbeat(answer)) => with_topics(&broker, answer),
             Ok(_) => refused(ErrorCode::UnknownServerError),
             Err(code) => refused(code),

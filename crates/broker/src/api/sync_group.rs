@@ -25,7 +25,7 @@ pub fn sync_group(broker: &Arc<Broker>, call: Call, request: SyncGroupRequest) -
     let asked = Request::SyncGroup(SyncGroup { client: client(&call), request });
     // A rebalance takes as long as its members like.
     answer(broker.coordinators.groups.ask(broker, &group, asked), move |given| {
-        let reply = match given {
+        let reply = match given.map(|it| *it) {
             Ok(Reply::SyncGroup(reply)) => reply,
             Ok(_) => refused(ErrorCode::UnknownServerError),
             Err(code) => refused(code),

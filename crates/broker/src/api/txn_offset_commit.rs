@@ -76,7 +76,7 @@ struct Commit {
 
 impl Commit {
     /// Puts the commit before the group, with the proof that it belongs to a transaction.
-    fn ask(&self, verdicts: verification::Verdicts) -> Asked<Reply> {
+    fn ask(&self, verdicts: verification::Verdicts) -> Asked<Box<Reply>> {
         let guard = match verdicts.into_iter().next().unwrap_or(Ok(VerificationGuard::NONE)) {
             Ok(guard) => guard,
             Err(code) => return Asked::refused(code),
@@ -89,8 +89,8 @@ impl Commit {
         self.broker.coordinators.groups.ask_at(&self.broker, self.index, request, origin)
     }
 
-    fn finish(self, given: Given<Reply>) -> Response {
-        match given {
+    fn finish(self, given: Given<Box<Reply>>) -> Response {
+        match given.map(|it| *it) {
             Ok(Reply::CommitTransactionalOffsets(response)) => self.answer.respond(response),
             Ok(_) => self.answer.refuse(&self.request, ErrorCode::UnknownServerError),
             Err(code) => self.answer.refuse(&self.request, told(code)),

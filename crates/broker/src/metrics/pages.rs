@@ -12,9 +12,9 @@ use crate::broker::Broker;
 /// The page for Prometheus. What the coordinators have is asked first; the rest is where the disk may be waited for.
 pub(super) async fn metrics(broker: &Arc<Broker>) -> String {
     let mut measured = Measured::default();
-    for asked in broker.coordinators.groups.ask_every(broker, || Request::Measure(())) {
+    for asked in broker.coordinators.groups.ask_every(broker, || Request::Measure(()).into()) {
         // A coordinator that loads has nothing to tell yet.
-        if let Ok(Reply::Measure(of_one)) = asked.await {
+        if let Ok(Reply::Measure(of_one)) = asked.await.map(|it| *it) {
             measured.add(of_one);
         }
     }
@@ -25,7 +25,7 @@ pub(super) async fn metrics(broker: &Arc<Broker>) -> String {
 /// The latest rebalances of a group, the oldest first, as JSON; or the code of the error that keeps them from being told.
 pub(super) async fn rebalances(broker: &Arc<Broker>, group: Str) -> String {
     let asked = broker.coordinators.groups.ask(broker, &group, Request::Explain(group.clone()));
-    match asked.await {
+    match asked.await.map(|it| *it) {
         Ok(Reply::Explain(rebalances)) => {
             let rebalances: Vec<String> = rebalances.iter().map(rebalance).collect();
             format!("{{\"group\":{},\"rebalances\":[{}]}}\n", quoted(&group), rebalances.join(","))

@@ -69,8 +69,8 @@ impl Kind for Groups {
         world.settings.groups.offsets_topic_compression_codec
     }
 
-    fn see_world(world: Arc<World>) -> group::Request {
-        group::Request::SeeWorld(world)
+    fn see_world(world: Arc<World>) -> Box<group::Request> {
+        Box::new(group::Request::SeeWorld(world))
     }
 
     fn write_limit(settings: &ServerSettings) -> Duration {

@@ -121,7 +121,7 @@ fn append_to_group(broker: &Arc<Broker>, index: PartitionIndex, marker: Marker) 
 }
 
 /// What a group coordinator's answer is to a transaction coordinator, which knows of partitions only.
-fn told(given: Given<group::Reply>) -> Result<(), ErrorCode> {
+fn told(given: Given<Box<group::Reply>>) -> Result<(), ErrorCode> {
     match given {
         Ok(_) => Ok(()),
         Err(

@@ -72,7 +72,12 @@ impl<K: Kind> Default for Shards<K> {
 
 impl<K: Kind> Shards<K> {
     /// Asks the coordinator that keeps the state named `key`.
-    pub(crate) fn ask(&self, broker: &Arc<Broker>, key: &str, request: Request<K>) -> Asked<Reply<K>> {
+    pub(crate) fn ask(
+        &self,
+        broker: &Arc<Broker>,
+        key: &str,
+        request: impl Into<Request<K>>,
+    ) -> Asked<Reply<K>> {
         match self.index_of(broker, key) {
             Some(index) => self.ask_at(broker, index, request, plain()),
             None => Asked::refused(ErrorCode::NotCoordinator),
@@ -84,11 +89,11 @@ impl<K: Kind> Shards<K> {
         &self,
         broker: &Arc<Broker>,
         index: i32,
-        request: Request<K>,
+        request: impl Into<Request<K>>,
         origin: ProducerOrigin,
     ) -> Asked<Reply<K>> {
         match self.by_index.load().get(&index) {
-            Some(shard) => shard.ask(broker, request, origin),
+            Some(shard) => shard.ask(broker, request.into(), origin),
             None => Asked::refused(ErrorCode::NotCoordinator),
         }
     }

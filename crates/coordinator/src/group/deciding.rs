@@ -25,7 +25,7 @@ pub(super) struct Deciding<'a> {
 pub(super) struct Decided {
     pub(super) records: Vec<Fact>,
     pub(super) atomicity: Atomicity,
-    pub(super) answers: Vec<(Ticket, Reply)>,
+    pub(super) answers: Vec<(Ticket, Box<Reply>)>,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Deciding<'a> {
 
     /// Answers a caller: who asked now, or who was held.
     pub(super) fn answer(&mut self, caller: Ticket, reply: Reply) {
-        self.decided.answers.push((caller, reply));
+        self.decided.answers.push((caller, Box::new(reply)));
     }
 
     /// Lets the world do something once the decision is committed.

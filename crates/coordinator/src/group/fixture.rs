@@ -163,7 +163,7 @@ impl Fixture {
     pub(super) fn send(&mut self, request: Request) -> Caller {
         let caller = Caller(self.next_caller);
         self.next_caller += 1;
-        self.submit(Input::Request(request, caller));
+        self.submit(Input::Request(Box::new(request), caller));
         caller
     }
 
@@ -276,7 +276,7 @@ impl Fixture {
     fn release(&mut self) {
         let released = self.seat.committed(Offset(self.committed as i64));
         for (caller, reply) in released.replies {
-            assert!(self.replies.insert(caller, reply).is_none(), "one answer to a request");
+            assert!(self.replies.insert(caller, *reply).is_none(), "one answer to a request");
         }
         self.effects.extend(released.effects);
     }

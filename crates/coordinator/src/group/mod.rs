@@ -87,8 +87,8 @@ pub enum Effect {
 }
 
 impl Machine for GroupCoordinator {
-    type Request = Request;
-    type Reply = Reply;
+    type Request = Box<Request>;
+    type Reply = Box<Reply>;
     type Record = Fact;
     type Effect = Effect;
     type Soft = GroupSoft;
@@ -100,7 +100,7 @@ impl Machine for GroupCoordinator {
         };
         let mut deciding = Deciding::new(self, &mut soft.own, &mut soft.entropy, at);
         match (request, caller) {
-            (Some(request), Some(caller)) => deciding.decide(request, caller),
+            (Some(request), Some(caller)) => deciding.decide(*request, caller),
             _ => deciding.tick(),
         }
         let decided = deciding.finish();

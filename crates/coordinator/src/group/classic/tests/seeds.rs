@@ -133,7 +133,7 @@ impl Run {
         let caller = self.next;
         self.next += 1;
         self.waiting.insert(caller, (client, asked));
-        self.submit(Input::Request(request, caller));
+        self.submit(Input::Request(Box::new(request), caller));
         caller
     }
 
