@@ -58,17 +58,6 @@ pub enum Open {
     Truncate,
 }
 
-/// How a range of a file will be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advice {
-    /// Front to back: read ahead generously.
-    Sequential,
-    /// Soon: start reading it now.
-    WillNeed,
-    /// Not again soon: the page cache may drop what is clean.
-    DontNeed,
-}
-
 /// What a directory knows of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
@@ -306,6 +295,51 @@ impl File {
         Ok(())
     }
 
+    /// Fills `buffer` from `offset` if the page cache has all of it; says whether.
+    pub fn read_cached_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.read_cached_at(&mut buffer[read..], offset + read as u64) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the page cache has a range, as far as samples of it tell.
+    pub fn is_cached(&self, range: Range<u64>) -> io::Result<bool> {
+        /// Files are written and read front to back, in parts of about this size.
+        const STEP: usize = 256 << 10;
+        for at in range.clone().step_by(STEP).chain(range.end.checked_sub(1)) {
+            if range.contains(&at) && !self.read_cached_exact_at(&mut [0], at)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a first part of `buffer` at `offset` from the page cache; `WouldBlock` if it has nothing of it.
+    fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.kind {
+            FileKind::Real(file) => file.read_cached_at(buffer, offset),
+            FileKind::Simulated(file) => file.read_cached_at(buffer, offset),
+        }
+    }
+
+    /// Waits until the page cache has what [`File::will_need`] asked for. Blocks.
+    pub fn wait_until_cached(&self, range: Range<u64>) -> io::Result<()> {
+        /// No more than the kernel reads at once, so that no part is left to a later wait.
+        const STEP: usize = 64 << 10;
+        for at in range.clone().step_by(STEP).chain(range.end.checked_sub(1)) {
+            self.read_at(&mut [0], at)?;
+        }
+        Ok(())
+    }
+
     /// Writes all of `content` at `offset`.
     pub fn write_all_at(&self, content: &[u8], offset: u64) -> io::Result<()> {
         self.write_vectored_at(&mut [IoSlice::new(content)], offset)
@@ -392,11 +426,19 @@ impl File {
         }
     }
 
-    /// Tells the page cache how a range will be read.
-    pub fn advise(&self, range: Range<u64>, advice: Advice) -> io::Result<()> {
+    /// Has the page cache begin to read a range.
+    pub fn will_need(&self, range: Range<u64>) -> io::Result<()> {
         match &self.kind {
-            FileKind::Real(file) => file.advise(range, advice),
-            FileKind::Simulated(_) => Ok(()),
+            FileKind::Real(file) => file.advise(range, rustix::fs::Advice::WillNeed),
+            FileKind::Simulated(file) => file.set_cached(true),
+        }
+    }
+
+    /// Has the page cache forget what it can of a range: what is not dirty. A simulated disk forgets all of the file.
+    pub fn will_not_need(&self, range: Range<u64>) -> io::Result<()> {
+        match &self.kind {
+            FileKind::Real(file) => file.advise(range, rustix::fs::Advice::DontNeed),
+            FileKind::Simulated(file) => file.set_cached(false),
         }
     }
 

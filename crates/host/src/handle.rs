@@ -32,6 +32,7 @@ enum Kind {
 struct Real {
     clock: RealClock,
     blocking: Pool,
+    reading: Pool,
     background: Pool,
 }
 
@@ -49,12 +50,16 @@ impl Host {
         Host::real_with_pool((cores * 2).clamp(4, 16))
     }
 
-    /// The computer this process runs on, with at most `pool_threads` threads for what blocks, and as many for what
-    /// goes on in the background.
+    /// The computer this process runs on, with at most `pool_threads` threads for what blocks, as many for what readers
+    /// wait for, and as many for what goes on in the background.
     pub fn real_with_pool(pool_threads: usize) -> Host {
         let pool = |kind| Pool::new(pool_threads, IDLE_LIMIT, kind);
-        let (blocking, background) = (pool(pool::Kind::Blocking), pool(pool::Kind::Background));
-        let real = Real { clock: RealClock::new(), blocking, background };
+        let real = Real {
+            clock: RealClock::new(),
+            blocking: pool(pool::Kind::Blocking),
+            reading: pool(pool::Kind::Reading),
+            background: pool(pool::Kind::Background),
+        };
         Host { kind: Kind::Real(Arc::new(real)) }
     }
 
@@ -163,6 +168,15 @@ impl Host {
         F: FnOnce() -> T + Send + 'static,
     {
         self.run_on(|real| &real.blocking, work)
+    }
+
+    /// As [`Host::blocking`], for what a reader wants from the disk: who waits for a sync does not queue behind it.
+    pub fn reading<T, F>(&self, work: F) -> impl Future<Output = T> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.run_on(|real| &real.reading, work)
     }
 
     /// As [`Host::blocking`], for long work that nobody waits for: its threads yield to all others. It should not hold

@@ -39,6 +39,8 @@ struct Queue {
 pub(crate) enum Kind {
     /// Somebody waits for the work: its threads are as good as all others.
     Blocking,
+    /// A reader waits for the disk, as many may; others do not wait behind them.
+    Reading,
     /// Nobody waits for the work: its threads run when no other wants to, and get a share of a busy core.
     Background,
 }
@@ -81,6 +83,7 @@ impl Pool {
         let queue = self.queue.clone();
         let name = match queue.kind {
             Kind::Blocking => "blocking",
+            Kind::Reading => "reading",
             Kind::Background => "background",
         };
         let thread = std::thread::Builder::new().name(name.to_owned());

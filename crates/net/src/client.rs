@@ -136,6 +136,7 @@ impl Connection {
         };
         let (outgoing, requests) = mpsc::unbounded_channel();
         let driver = Driver {
+            host: host.clone(),
             transport: Transport::Plain(stream),
             requests,
             reader: FrameReader::new(options.max_frame_bytes),
@@ -253,6 +254,7 @@ const LENGTH_BYTES: usize = 4;
 
 /// Owns the socket: sends what was asked for, hands answers to who asked.
 struct Driver {
+    host: Host,
     transport: Transport,
     requests: mpsc::UnboundedReceiver<Outgoing>,
     reader: FrameReader,
@@ -298,7 +300,7 @@ impl Driver {
             }
         }
         while !self.outbox.is_empty() {
-            if self.outbox.poll_send(cx, &mut self.transport).map_err(broken)?.is_pending() {
+            if self.outbox.poll_send(cx, &self.host, &mut self.transport).map_err(broken)?.is_pending() {
                 break;
             }
         }

@@ -323,7 +323,7 @@ impl<S: Service> Connection<S> {
                 cx.waker().wake_by_ref();
                 return Ok(false);
             }
-            match self.outbox.poll_send(cx, &mut self.transport)? {
+            match self.outbox.poll_send(cx, &self.common.host, &mut self.transport)? {
                 Poll::Ready(sent) => {
                     turn_bytes += sent;
                     self.active_at = self.common.host.now();

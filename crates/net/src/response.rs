@@ -1,11 +1,13 @@
 //! What is sent: pieces of memory and of files, and the queue before the socket.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use ottla_host::File;
+use ottla_host::{File, Host};
 use ottla_wire::Cut;
 use smallvec::{SmallVec, smallvec};
 
@@ -136,11 +138,29 @@ const MAX_SLICES: usize = 64;
 /// File ranges up to this length are copied through memory: cheaper than a system call for each.
 const SMALL_FILE_BYTES: u64 = 8 << 10;
 
+/// How much of files is known to be in the page cache at most before it is sent, so that sending does not keep its
+/// thread for long, nor wait for the disk there.
+const LOAD_BYTES: u32 = 1 << 20;
+
 /// What is to be sent, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     memory_bytes: usize,
+    /// How many of the next bytes of files are in the page cache.
+    loaded_bytes: u32,
+    /// Whether what comes after them is on its way there.
+    is_coming: bool,
+    /// Reads what is next from the disk. A box of a box, since every connection has room for it and few need it.
+    loading: Option<Box<Loading>>,
+}
+
+type Loading = Pin<Box<dyn Future<Output = io::Result<Loaded>> + Send>>;
+
+struct Loaded {
+    bytes: u32,
+    /// Whether the disk had to be asked, so that it was asked for more.
+    was_cold: bool,
 }
 
 impl Outbox {
@@ -179,12 +199,15 @@ impl Outbox {
     pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
+        host: &Host,
         transport: &mut Transport,
     ) -> Poll<io::Result<usize>> {
-        self.read_small_files()?;
+        ready!(self.poll_load(cx, host))?;
         let sent = match self.pieces.front() {
             None => return Poll::Ready(Ok(0)),
-            Some(Piece::File { file, offset, len }) => transport.poll_send_file(cx, file, *offset, *len),
+            Some(Piece::File { file, offset, len }) => {
+                transport.poll_send_file(cx, file, *offset, u64::from(self.loaded_bytes).min(*len))
+            }
             Some(Piece::Bytes(_)) => {
                 let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
                 let mut before_file = false;
@@ -203,7 +226,7 @@ impl Outbox {
                 }
             }
         };
-        let sent = std::task::ready!(sent)?;
+        let sent = ready!(sent)?;
         if sent == 0 {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
         }
@@ -211,17 +234,82 @@ impl Outbox {
         Poll::Ready(Ok(sent))
     }
 
-    /// Reads the short file ranges that are next: many partitions with little each leave in one write.
-    fn read_small_files(&mut self) -> io::Result<()> {
-        for piece in self.pieces.iter_mut().take(MAX_SLICES) {
-            if let Piece::File { file, offset, len } = piece
-                && *len <= SMALL_FILE_BYTES
-            {
-                let mut content = vec![0; *len as usize];
-                file.read_exact_at(&mut content, *offset)?;
-                self.memory_bytes += content.len();
-                *piece = Piece::Bytes(Bytes::from(content));
+    /// Ready once what is next can be sent without waiting for the disk.
+    fn poll_load(&mut self, cx: &mut Context<'_>, host: &Host) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(loading) = &mut self.loading {
+                let loaded = ready!((**loading).as_mut().poll(cx));
+                self.loading = None;
+                let Loaded { bytes, was_cold } = loaded?;
+                (self.loaded_bytes, self.is_coming) = (bytes, was_cold);
             }
+            self.read_small_files()?;
+            let Some(Piece::File { file, offset, len }) = self.pieces.front() else {
+                return Poll::Ready(Ok(()));
+            };
+            if self.loaded_bytes > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let next = at_most(LOAD_BYTES, *len);
+            if !self.is_coming && file.is_cached(*offset..*offset + u64::from(next))? {
+                self.loaded_bytes = next;
+                return Poll::Ready(Ok(()));
+            }
+            self.loading = Some(Box::new(Box::pin(self.load(host))));
+        }
+    }
+
+    /// Reads the next ranges of files into the page cache, where that may block. What comes after them is on its way
+    /// then, so that the disk has something to do while they are sent.
+    fn load(&self, host: &Host) -> impl Future<Output = io::Result<Loaded>> + Send + use<> {
+        let mut missing = LOAD_BYTES;
+        let mut ranges: SmallVec<[_; 4]> = SmallVec::new();
+        for piece in self.pieces.iter().take(MAX_SLICES) {
+            if let Piece::File { file, offset, len } = piece {
+                let now = at_most(missing, *len);
+                missing -= now;
+                let end = *offset + u64::from(now);
+                let ahead = (*len - u64::from(now)).min(u64::from(LOAD_BYTES));
+                ranges.push((file.clone(), *offset..end, *offset..end + ahead));
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        host.reading(move || {
+            let mut was_cold = false;
+            for (file, _, with_ahead) in &ranges {
+                if !file.is_cached(with_ahead.clone())? {
+                    was_cold = true;
+                    file.will_need(with_ahead.clone())?;
+                }
+            }
+            for (file, range, _) in ranges {
+                file.wait_until_cached(range)?;
+            }
+            Ok(Loaded { bytes: LOAD_BYTES - missing, was_cold })
+        })
+    }
+
+    /// Reads the short file ranges that are next and need no waiting: many partitions with little each leave in one
+    /// write.
+    fn read_small_files(&mut self) -> io::Result<()> {
+        let mut before = 0;
+        for piece in self.pieces.iter_mut().take(MAX_SLICES) {
+            let Piece::File { file, offset, len } = piece else { continue };
+            if *len > SMALL_FILE_BYTES {
+                before += *len;
+                continue;
+            }
+            let mut content = vec![0; *len as usize];
+            if before + *len <= u64::from(self.loaded_bytes) {
+                file.read_exact_at(&mut content, *offset)?;
+                self.loaded_bytes -= content.len() as u32;
+            } else if !file.read_cached_exact_at(&mut content, *offset)? {
+                return Ok(());
+            }
+            self.memory_bytes += content.len();
+            *piece = Piece::Bytes(Bytes::from(content));
         }
         Ok(())
     }
@@ -243,6 +331,7 @@ impl Outbox {
                     let taken = usize::try_from(*len).map_or(sent, |len| sent.min(len));
                     *offset += taken as u64;
                     *len -= taken as u64;
+                    self.loaded_bytes -= at_most(self.loaded_bytes, taken as u64);
                     (taken, *len)
                 }
             };
@@ -252,4 +341,8 @@ impl Outbox {
             }
         }
     }
+}
+
+fn at_most(limit: u32, len: u64) -> u32 {
+    u32::try_from(len).map_or(limit, |len| len.min(limit))
 }

@@ -13,9 +13,11 @@ use ottla_base::Offset;
 use ottla_host::disk::{Open, is_exhausted, lacks_descriptors};
 use ottla_host::{Disk, File, Host};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use crate::error::StorageError;
 use crate::file_names::{FileName, SegmentFile, Standing};
+use crate::log::Log;
 use crate::progress::Progress;
 
 /// One of the directories of `log.dirs`, and whether it can still be used.
@@ -28,6 +30,41 @@ pub struct Directory {
     /// Whether logs came since the directory was last synced.
     names_changed: AtomicBool,
     flush_observer: OnceLock<FlushObserver>,
+    pub(crate) writeback: WritebackQueue,
+}
+
+/// The logs of a directory that have much to be written back, each once.
+#[derive(Debug, Default)]
+pub(crate) struct WritebackQueue {
+    logs: Mutex<VecDeque<Weak<Log>>>,
+    more: Notify,
+}
+
+impl WritebackQueue {
+    pub(crate) fn push(&self, log: &Arc<Log>) {
+        self.logs.lock().push_back(Arc::downgrade(log));
+        self.more.notify_one();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.logs.lock().len()
+    }
+
+    /// The log that waits longest, once there is one. Nothing is lost if the future is dropped.
+    pub(crate) async fn next(&self) -> Arc<Log> {
+        loop {
+            let next = self.logs.lock().pop_front();
+            match next {
+                // One that is gone has nothing to write.
+                Some(log) => {
+                    if let Some(log) = log.upgrade() {
+                        return log;
+                    }
+                }
+                None => self.more.notified().await,
+            }
+        }
+    }
 }
 
 /// Is told how long it took to make a segment durable.
@@ -49,6 +86,7 @@ impl Directory {
             failures,
             names_changed: AtomicBool::new(false),
             flush_observer: OnceLock::new(),
+            writeback: WritebackQueue::default(),
         }
     }
 

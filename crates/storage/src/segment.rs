@@ -495,6 +495,12 @@ impl Segment {
         self.checked.contains(range)
     }
 
+    /// Whether what is about a position can be read without waiting for the disk.
+    pub(crate) fn is_cached_at(&self, files: &LogFiles, position: u32) -> bool {
+        let position = u64::from(position);
+        self.log(files).is_ok_and(|file| file.is_cached(position..position + 1).unwrap_or(true))
+    }
+
     /// Makes sure that a range of whole batches holds what was written, by their checksums if that is not known, and
     /// nothing at `end` or above, where the next segment begins.
     pub(crate) fn check(&self, files: &LogFiles, range: Range<u32>, end: Offset) -> Result<(), StorageError> {

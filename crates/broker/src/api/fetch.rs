@@ -205,7 +205,7 @@ impl Fetching {
                 Some(read) => read,
                 None => {
                     let (plan, terms) = (plan.clone(), self.terms);
-                    self.broker.host.blocking(move || read(&plan, &terms)).await
+                    self.broker.host.reading(move || read(&plan, &terms)).await
                 }
             };
             if read.is_enough(&self.terms) {

@@ -350,7 +350,7 @@ impl Fetching {
                 read(&log, &view, &wanted)
             } else {
                 let (log, view) = (log.clone(), view.clone());
-                broker.host.blocking(move || read(&log, &view, &wanted)).await
+                broker.host.reading(move || read(&log, &view, &wanted)).await
             };
             match result {
                 Ok(reading) if reading.bytes == 0 => return Ok(None),
@@ -481,7 +481,7 @@ async fn read_tiered(
         tracing::error!(partition = %target.partition, %error, "tiered records cannot be kept");
         ErrorCode::KafkaStorageError
     })?;
-    let located = broker.host.blocking(move || located(smallvec![range], &read.aborted, &wanted)).await;
+    let located = broker.host.reading(move || located(smallvec![range], &read.aborted, &wanted)).await;
     located.map_err(|error| error.error_code())
 }
 

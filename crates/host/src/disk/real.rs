@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is what the bans name as their replacement")]
 
 use std::fs;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ottla_base::Timestamp;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Advice, DirectoryEntry, Metadata, Open, Space};
+use super::{DirectoryEntry, Metadata, Open, Space};
 
 /// An open file of the real disk.
 #[derive(Debug)]
@@ -45,6 +45,16 @@ impl RealFile {
 
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
+    }
+
+    /// Reads what the page cache has; `WouldBlock` if it has nothing of it. Where the file system or the kernel cannot
+    /// tell, it reads.
+    pub(super) fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let pieces = &mut [IoSliceMut::new(buffer)];
+        match rustix::io::preadv2(&self.file, pieces, offset, ReadWriteFlags::NOWAIT) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.read_at(buffer, offset),
+            result => Ok(result?),
+        }
     }
 
     pub(super) fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
@@ -113,14 +123,9 @@ impl RealFile {
         Ok(())
     }
 
-    pub(super) fn advise(&self, range: Range<u64>, advice: Advice) -> io::Result<()> {
+    pub(super) fn advise(&self, range: Range<u64>, advice: rustix::fs::Advice) -> io::Result<()> {
         let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) else {
             return Ok(());
-        };
-        let advice = match advice {
-            Advice::Sequential => rustix::fs::Advice::Sequential,
-            Advice::WillNeed => rustix::fs::Advice::WillNeed,
-            Advice::DontNeed => rustix::fs::Advice::DontNeed,
         };
         Ok(rustix::fs::fadvise(&self.file, range.start, Some(len), advice)?)
     }

@@ -112,6 +112,8 @@ struct State {
     locks: BTreeSet<InodeId>,
     /// How many handles each open file has.
     open: BTreeMap<InodeId, usize>,
+    /// The files that no page cache has.
+    cold: BTreeSet<InodeId>,
     faults: Vec<Fault>,
     capacity_bytes: u64,
     lifetime: u64,
@@ -128,6 +130,7 @@ impl SimulatedDisk {
             unsynced_names: Vec::new(),
             locks: BTreeSet::new(),
             open: BTreeMap::new(),
+            cold: BTreeSet::new(),
             faults: Vec::new(),
             capacity_bytes: u64::MAX,
             lifetime: 0,
@@ -364,6 +367,24 @@ impl SimulatedFile {
 
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.with(Operation::Read, |content, _| Ok(content.read_at(buffer, offset)))
+    }
+
+    pub(super) fn read_cached_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.disk.state.lock().cold.contains(&self.inode) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        self.read_at(buffer, offset)
+    }
+
+    /// The page cache has all of a file, or nothing.
+    pub(super) fn set_cached(&self, is_cached: bool) -> io::Result<()> {
+        let mut state = self.disk.state.lock();
+        self.check_alive(&state)?;
+        match is_cached {
+            true => state.cold.remove(&self.inode),
+            false => state.cold.insert(self.inode),
+        };
+        Ok(())
     }
 
     pub(super) fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {

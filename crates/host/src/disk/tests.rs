@@ -17,6 +17,33 @@ fn on_both(test: impl Fn(&Disk, PathBuf)) {
 }
 
 #[test]
+fn what_the_page_cache_does_not_have_is_waited_for() {
+    on_both(|disk, at| {
+        let file = disk.open(at.join("a.log"), Open::CreateNew).unwrap();
+        let content: Vec<u8> = (0..300_000u32).map(|it| (it >> 8) as u8).collect();
+        file.write_all_at(&content, 0).unwrap();
+        file.sync_data().unwrap();
+        assert!(file.is_cached(0..300_000).unwrap());
+        file.will_not_need(0..300_000).unwrap();
+        let mut read = vec![0; 1000];
+        if file.is_cached(0..300_000).unwrap() {
+            // A file system that has nothing but memory, or does not tell.
+            assert!(matches!(file.kind, FileKind::Real(_)));
+        } else {
+            assert!(!file.read_cached_exact_at(&mut read, 299_000).unwrap());
+        }
+        file.will_need(10..300_000).unwrap();
+        file.wait_until_cached(10..300_000).unwrap();
+        assert!(file.is_cached(10..300_000).unwrap() && file.is_cached(20..20).unwrap());
+        assert!(file.read_cached_exact_at(&mut read, 299_000).unwrap());
+        assert_eq!(read, content[299_000..]);
+        let error = file.read_cached_exact_at(&mut read, 299_001).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        file.wait_until_cached(299_000..400_000).unwrap();
+    });
+}
+
+#[test]
 fn files_read_what_was_written() {
     on_both(|disk, at| {
         let path = at.join("a.log");
@@ -36,7 +63,6 @@ fn files_read_what_was_written() {
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         file.preallocate(0..1 << 20).unwrap();
         file.start_writeback(0..4096).unwrap();
-        file.advise(0..4096, Advice::DontNeed).unwrap();
         file.sync_data().unwrap();
         assert_eq!(file.len().unwrap(), 10_011);
         file.set_len(5).unwrap();

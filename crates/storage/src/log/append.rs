@@ -364,9 +364,12 @@ impl Log {
     }
 
     /// Publishes, lets go of the lock, and then starts what can wait.
-    fn finish(self: &Arc<Self>, mut appender: MutexGuard<'_, Appender>, rolled: Option<Offset>) {
-        appender.tail.pace_writeback(self);
+    fn finish(self: &Arc<Self>, appender: MutexGuard<'_, Appender>, rolled: Option<Offset>) {
+        let is_writeback_due = appender.tail.is_writeback_due();
         self.publish(appender);
+        if is_writeback_due {
+            self.ask_for_writeback();
+        }
         if let Some(base) = rolled {
             let log = self.clone();
             // A failure takes the directory offline, which is where it is told.

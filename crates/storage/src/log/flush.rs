@@ -31,6 +31,8 @@ pub(super) struct FlushState {
     topic_id_drafted: AtomicBool,
     /// Whether a segment was sealed whose records were durable already: its indexes are not yet.
     indexes_behind: AtomicBool,
+    /// Whether it is among those whose writeback is to be started.
+    asked_for_writeback: AtomicBool,
     /// When a sync last ended.
     last: AtomicU64,
 }
@@ -43,6 +45,7 @@ impl FlushState {
             names_changed: AtomicBool::new(false),
             topic_id_drafted: AtomicBool::new(false),
             indexes_behind: AtomicBool::new(false),
+            asked_for_writeback: AtomicBool::new(false),
             last: AtomicU64::new(millis(now)),
         }
     }
@@ -219,9 +222,21 @@ impl Log {
         self.appender.lock().tail.not_written_back()
     }
 
-    /// Lets the kernel begin to write what was appended. Blocks, but not until it is written.
-    pub(crate) fn start_writeback(&self) {
-        let start = self.appender.lock().tail.take_writeback();
+    /// Has whoever looks after the directory start writeback: the log has much of it.
+    pub(super) fn ask_for_writeback(self: &Arc<Self>) {
+        if !self.flush.asked_for_writeback.swap(true, Ordering::AcqRel) {
+            self.directory().writeback.push(self);
+        }
+    }
+
+    /// The next append may ask again.
+    pub(crate) fn writeback_was_paced(&self) {
+        self.flush.asked_for_writeback.store(false, Ordering::Release);
+    }
+
+    /// Lets the kernel begin to write at most `bytes` of what was appended. Blocks, but not until it is written.
+    pub(crate) fn start_writeback(&self, bytes: u32) {
+        let start = self.appender.lock().tail.take_writeback(bytes);
         if let Some(start) = start {
             start();
         }

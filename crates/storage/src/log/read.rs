@@ -149,8 +149,10 @@ impl Log {
         let Some(at) = floor(&view.segments, from) else { return true };
         let segment = &view.segments[at];
         if let Some(begin) = segment.boundary(from) {
-            let end = begin.saturating_add(max_bytes).min(view.len_of(at));
-            return segment.is_checked(&(begin..end));
+            let (end, len) = (begin.saturating_add(max_bytes), view.len_of(at));
+            // Where a read ends before the end is found in the file.
+            return segment.is_checked(&(begin..end.min(len)))
+                && (end >= len || segment.is_cached_at(&self.files, end));
         }
         let sought = segment.relative(from);
         at + 1 == view.segments.len() && segment.offsets.in_memory(|entry| entry.relative_offset <= sought)

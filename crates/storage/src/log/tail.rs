@@ -20,6 +20,8 @@ use crate::segment::{IndexPace, Segment};
 /// Writeback of what was appended is started whenever this much has come together, so that the kernel never has so
 /// much to write at once that it holds up an append.
 const WRITEBACK_STEP_BYTES: u32 = 8 << 20;
+/// What is written back is whole units of this: no page of it, however large pages are, is written to again.
+const WRITEBACK_UNIT_BYTES: u32 = 64 << 10;
 
 /// The segments, the last of which is written to.
 #[derive(Debug)]
@@ -222,14 +224,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Starts writeback of what has come together since the last time, on another thread, if it is a step.
-    pub(super) fn pace_writeback(&mut self, log: &Log) {
-        if self.not_written_back() < WRITEBACK_STEP_BYTES {
-            return;
-        }
-        if let Some(start) = self.take_writeback() {
-            drop(log.files.host.blocking(start));
-        }
+    /// Whether so much has come together that its writeback begins.
+    pub(super) fn is_writeback_due(&self) -> bool {
+        self.not_written_back() >= WRITEBACK_STEP_BYTES
     }
 
     /// How much of the active segment was appended since its writeback was last started.
@@ -237,11 +234,17 @@ impl Tail {
         if self.file.is_some() { self.len - self.written_back } else { 0 }
     }
 
-    /// What starts the writeback of all that was appended. Blocks when it is called.
-    pub(super) fn take_writeback(&mut self) -> Option<impl FnOnce() + Send + 'static + use<>> {
+    /// What starts the writeback of at most `bytes` of what was appended, but for an end that the next append writes to,
+    /// which would wait for it and have it written twice. Blocks when it is called.
+    pub(super) fn take_writeback(&mut self, bytes: u32) -> Option<impl FnOnce() + 'static + use<>> {
         let file = self.file.clone()?;
-        let range = u64::from(self.written_back)..u64::from(self.len);
-        self.written_back = self.len;
+        let end = self.written_back.saturating_add(bytes).min(self.len);
+        let end = end - end % WRITEBACK_UNIT_BYTES;
+        if end <= self.written_back {
+            return None;
+        }
+        let range = u64::from(self.written_back)..u64::from(end);
+        self.written_back = end;
         // An error of the disk will show when it is synced, which is when it is believed.
         Some(move || drop(file.start_writeback(range)))
     }

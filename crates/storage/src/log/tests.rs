@@ -116,6 +116,18 @@ fn readers_that_go_on_where_they_were_cost_few_looks_at_the_disk() {
     let first = round(false);
     let again = round(true);
     assert!(first < 5.0 && again < 3.0, "looks per read: {first} with checksums, {again} after that");
+
+    let second = read(Offset(0)).1;
+    assert!(log.is_warm(&log.view(), second, FETCH_BYTES));
+    let request = ReadRequest {
+        from: second,
+        max_bytes: FETCH_BYTES,
+        limit: ReadLimit::HighWatermark,
+        first_batch: FirstBatch::Whole,
+    };
+    let file = log.read(&log.view(), &request).unwrap().ranges[0].file.clone();
+    file.will_not_need(0..1).unwrap();
+    assert!(!log.is_warm(&log.view(), second, FETCH_BYTES), "where it ends is on the disk alone");
 }
 
 #[test]
