@@ -138,8 +138,9 @@ const MAX_SLICES: usize = 64;
 /// File ranges up to this length are copied through memory: cheaper than a system call for each.
 const SMALL_FILE_BYTES: u64 = 8 << 10;
 
-/// How much of files is known to be in the page cache at most before it is sent, so that sending does not keep its
-/// thread for long, nor wait for the disk there.
+/// How far ahead of what is sent it is looked whether the page cache has it.
+const LOOK_AHEAD_BYTES: u32 = 4 << 20;
+/// How much is read from the disk at a time if it has not.
 const LOAD_BYTES: u32 = 1 << 20;
 
 /// What is to be sent, in order.
@@ -149,9 +150,7 @@ pub(crate) struct Outbox {
     memory_bytes: usize,
     /// How many of the next bytes of files are in the page cache.
     loaded_bytes: u32,
-    /// Whether what comes after them is on its way there.
-    is_coming: bool,
-    /// Reads what is next from the disk. A box of a box, since every connection has room for it and few need it.
+    /// Reads what comes after them from the disk. A box of a box, since every connection has room for it and few need it.
     loading: Option<Box<Loading>>,
 }
 
@@ -159,8 +158,8 @@ type Loading = Pin<Box<dyn Future<Output = io::Result<Loaded>> + Send>>;
 
 struct Loaded {
     bytes: u32,
-    /// Whether the disk had to be asked, so that it was asked for more.
-    was_cold: bool,
+    /// Whether some of them had to be read from the disk.
+    were_cold: bool,
 }
 
 impl Outbox {
@@ -237,12 +236,6 @@ impl Outbox {
     /// Ready once what is next can be sent without waiting for the disk.
     fn poll_load(&mut self, cx: &mut Context<'_>, host: &Host) -> Poll<io::Result<()>> {
         loop {
-            if let Some(loading) = &mut self.loading {
-                let loaded = ready!((**loading).as_mut().poll(cx));
-                self.loading = None;
-                let Loaded { bytes, was_cold } = loaded?;
-                (self.loaded_bytes, self.is_coming) = (bytes, was_cold);
-            }
             self.read_small_files()?;
             let Some(Piece::File { file, offset, len }) = self.pieces.front() else {
                 return Poll::Ready(Ok(()));
@@ -250,45 +243,53 @@ impl Outbox {
             if self.loaded_bytes > 0 {
                 return Poll::Ready(Ok(()));
             }
-            let next = at_most(LOAD_BYTES, *len);
-            if !self.is_coming && file.is_cached(*offset..*offset + u64::from(next))? {
-                self.loaded_bytes = next;
-                return Poll::Ready(Ok(()));
+            if let Some(loading) = &mut self.loading {
+                let Loaded { bytes, were_cold } = ready!((**loading).as_mut().poll(cx))?;
+                self.loading = None;
+                self.loaded_bytes = bytes;
+                // The disk has something to do while these are sent.
+                if were_cold {
+                    self.load_next(host);
+                }
+                continue;
             }
-            self.loading = Some(Box::new(Box::pin(self.load(host))));
+            let next = at_most(LOOK_AHEAD_BYTES, *len);
+            self.loaded_bytes = at_most(next, file.cached_len(*offset..*offset + u64::from(next))?);
+            if self.loaded_bytes == 0 {
+                self.load_next(host);
+            }
         }
     }
 
-    /// Reads the next ranges of files into the page cache, where that may block. What comes after them is on its way
-    /// then, so that the disk has something to do while they are sent.
-    fn load(&self, host: &Host) -> impl Future<Output = io::Result<Loaded>> + Send + use<> {
-        let mut missing = LOAD_BYTES;
+    /// Begins to read into the page cache what comes after what is loaded, where that may block.
+    fn load_next(&mut self, host: &Host) {
+        let (mut skipped, mut missing) = (u64::from(self.loaded_bytes), LOAD_BYTES);
         let mut ranges: SmallVec<[_; 4]> = SmallVec::new();
         for piece in self.pieces.iter().take(MAX_SLICES) {
-            if let Piece::File { file, offset, len } = piece {
-                let now = at_most(missing, *len);
-                missing -= now;
-                let end = *offset + u64::from(now);
-                let ahead = (*len - u64::from(now)).min(u64::from(LOAD_BYTES));
-                ranges.push((file.clone(), *offset..end, *offset..end + ahead));
-            }
-            if missing == 0 {
-                break;
+            let Piece::File { file, offset, len } = piece else { continue };
+            let already = skipped.min(*len);
+            skipped -= already;
+            let now = at_most(missing, *len - already);
+            missing -= now;
+            if now > 0 {
+                let start = *offset + already;
+                ranges.push((file.clone(), start..start + u64::from(now)));
             }
         }
-        host.reading(move || {
-            let mut was_cold = false;
-            for (file, _, with_ahead) in &ranges {
-                if !file.is_cached(with_ahead.clone())? {
-                    was_cold = true;
-                    file.will_need(with_ahead.clone())?;
+        if ranges.is_empty() {
+            return;
+        }
+        let loading = host.reading(move || {
+            let mut were_cold = false;
+            for (file, range) in ranges {
+                if !file.is_cached(range.clone())? {
+                    were_cold = true;
+                    file.load(range)?;
                 }
             }
-            for (file, range, _) in ranges {
-                file.wait_until_cached(range)?;
-            }
-            Ok(Loaded { bytes: LOAD_BYTES - missing, was_cold })
-        })
+            Ok(Loaded { bytes: LOAD_BYTES - missing, were_cold })
+        });
+        self.loading = Some(Box::new(Box::pin(loading)));
     }
 
     /// Reads the short file ranges that are next and need no waiting: many partitions with little each leave in one
@@ -302,12 +303,13 @@ impl Outbox {
                 continue;
             }
             let mut content = vec![0; *len as usize];
-            if before + *len <= u64::from(self.loaded_bytes) {
+            let loaded = u64::from(self.loaded_bytes).saturating_sub(before).min(*len);
+            if loaded == *len {
                 file.read_exact_at(&mut content, *offset)?;
-                self.loaded_bytes -= content.len() as u32;
-            } else if !file.read_cached_exact_at(&mut content, *offset)? {
+            } else if self.loading.is_some() || !file.read_cached_exact_at(&mut content, *offset)? {
                 return Ok(());
             }
+            self.loaded_bytes -= loaded as u32;
             self.memory_bytes += content.len();
             *piece = Piece::Bytes(Bytes::from(content));
         }
@@ -339,6 +341,9 @@ impl Outbox {
             if left == 0 {
                 self.pieces.pop_front();
             }
+        }
+        if self.pieces.is_empty() {
+            debug_assert!(self.loaded_bytes == 0 && self.loading.is_none(), "more was loaded than there was");
         }
     }
 }

@@ -46,10 +46,6 @@ impl WritebackQueue {
         self.more.notify_one();
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.logs.lock().len()
-    }
-
     /// The log that waits longest, once there is one. Nothing is lost if the future is dropped.
     pub(crate) async fn next(&self) -> Arc<Log> {
         loop {

@@ -61,9 +61,14 @@ fn status_kib(pid: u32, name: &str) -> Outcome<u64> {
     Ok(line.split_whitespace().next().ok_or("an empty line")?.parse()?)
 }
 
+/// Writes all dirty pages: what is measured then has the machine for itself.
+pub fn settle() -> Outcome {
+    crate::command::show_nothing("sync", &[])
+}
+
 /// Writes all dirty pages and throws the page cache away; needs the rights of root.
 pub fn drop_caches() -> Outcome {
-    crate::command::show_nothing("sync", &[])?;
+    settle()?;
     Ok(std::fs::write("/proc/sys/vm/drop_caches", "1")?)
 }
 

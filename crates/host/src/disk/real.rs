@@ -123,11 +123,27 @@ impl RealFile {
         Ok(())
     }
 
-    pub(super) fn advise(&self, range: Range<u64>, advice: rustix::fs::Advice) -> io::Result<()> {
+    /// Sends it nowhere: that copies nothing, and the kernel sees that it is read front to back, reads ahead and in large
+    /// units. What is merely said to be needed (`POSIX_FADV_WILLNEED`) comes page by page.
+    pub(super) fn load(&self, range: Range<u64>) -> io::Result<()> {
+        let nowhere = fs::File::options().write(true).open("/dev/null")?;
+        let mut at = range.start;
+        while at < range.end {
+            let count = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+            match rustix::fs::sendfile(&nowhere, &self.file, Some(&mut at), count) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn will_not_need(&self, range: Range<u64>) -> io::Result<()> {
         let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) else {
             return Ok(());
         };
-        Ok(rustix::fs::fadvise(&self.file, range.start, Some(len), advice)?)
+        Ok(rustix::fs::fadvise(&self.file, range.start, Some(len), rustix::fs::Advice::DontNeed)?)
     }
 }
 

@@ -32,14 +32,14 @@ fn what_the_page_cache_does_not_have_is_waited_for() {
         } else {
             assert!(!file.read_cached_exact_at(&mut read, 299_000).unwrap());
         }
-        file.will_need(10..300_000).unwrap();
-        file.wait_until_cached(10..300_000).unwrap();
+        file.load(10..300_000).unwrap();
+        assert_eq!(file.cached_len(10..300_000).unwrap(), 299_990);
         assert!(file.is_cached(10..300_000).unwrap() && file.is_cached(20..20).unwrap());
         assert!(file.read_cached_exact_at(&mut read, 299_000).unwrap());
         assert_eq!(read, content[299_000..]);
         let error = file.read_cached_exact_at(&mut read, 299_001).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        file.wait_until_cached(299_000..400_000).unwrap();
+        file.load(299_000..400_000).unwrap();
     });
 }
 

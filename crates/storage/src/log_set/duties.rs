@@ -65,12 +65,11 @@ const WRITEBACK_TOTAL_BYTES: u64 = 48 << 20;
 /// for some 0.1 ms, for which requests wait: they go on in the pause.
 const WRITEBACK_PIECE_BYTES: u32 = 256 << 10;
 const WRITEBACK_PAUSE: Duration = Duration::from_millis(1);
-/// A log that has as much has no pauses, and larger pieces: what is appended so fast has no requests that are soon
-/// answered.
-const WRITEBACK_BEHIND_BYTES: u32 = 16 << 20;
-const WRITEBACK_BEHIND_PIECE_BYTES: u32 = 2 << 20;
-/// Neither are there pauses when this many logs wait.
-const WRITEBACK_BEHIND_LOGS: usize = 8;
+/// There are no pauses where the last log asked for writeback less than this ago, or one has as much in spite of them:
+/// what is appended so fast has no requests that are soon answered, and handing over pages while others are appended costs
+/// both a tenth more.
+const WRITEBACK_BUSY: Duration = Duration::from_millis(100);
+const WRITEBACK_BEHIND_BYTES: u32 = 10 << 20;
 /// Writeback of less is not begun early: a page that is written to again would be written again.
 const WRITEBACK_LEAST_BYTES: u32 = 64 << 10;
 /// As many logs of a directory are closed with two syncs of the whole file system. For fewer it is not worth waiting
@@ -170,28 +169,28 @@ impl LogSet {
         });
     }
 
-    /// Starts the writeback of a directory's logs that have much, a piece of each in turn.
+    /// Starts the writeback of a directory's logs that have much, one after the other.
     async fn pace_writeback(self: Arc<Self>, directory: Arc<Directory>) {
+        let mut last = None;
         loop {
             let log = tokio::select! {
                 biased;
                 () = self.stopped.wait() => return,
                 log = directory.writeback.next() => log,
             };
-            let is_behind = log.not_written_back() >= WRITEBACK_BEHIND_BYTES
-                || directory.writeback.len() >= WRITEBACK_BEHIND_LOGS;
-            let bytes = if is_behind { WRITEBACK_BEHIND_PIECE_BYTES } else { WRITEBACK_PIECE_BYTES };
-            let writing = log.clone();
-            self.host.blocking(move || writing.start_writeback(bytes)).await;
-            if log.not_written_back() >= WRITEBACK_PIECE_BYTES {
-                directory.writeback.push(&log);
-            } else {
-                log.writeback_was_paced();
-            }
-            drop(log);
-            if !is_behind {
+            let now = self.host.now();
+            let is_busy = last.replace(now).is_some_and(|last| now.since(last) < WRITEBACK_BUSY);
+            while log.not_written_back() >= WRITEBACK_PIECE_BYTES && !self.is_stopped() {
+                let at_once = is_busy || log.not_written_back() >= WRITEBACK_BEHIND_BYTES;
+                let bytes = if at_once { u32::MAX } else { WRITEBACK_PIECE_BYTES };
+                let writing = log.clone();
+                self.host.blocking(move || writing.start_writeback(bytes)).await;
+                if at_once {
+                    break;
+                }
                 self.host.sleep(WRITEBACK_PAUSE).await;
             }
+            log.writeback_was_paced();
         }
     }
 

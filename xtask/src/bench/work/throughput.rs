@@ -29,6 +29,7 @@ pub fn throughput(server: Server, topic: &str, bytes: usize) -> Outcome<Vec<Figu
     figures.push(figure("produce 1 KiB, broker CPU-s/GB", usage.cpu_seconds()? / (total / GB)));
     figures.push(figure("produce 1 KiB, dirty memory of the machine at most, MiB", dirty.finish()? / MIB));
 
+    process::settle()?;
     let (usage, begin) = (Usage::start(server)?, Instant::now());
     let read = consume_all(server, topic, PARTITIONS, count)? as f64;
     let seconds = begin.elapsed().as_secs_f64();
