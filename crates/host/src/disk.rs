@@ -345,7 +345,7 @@ impl File {
     pub fn load(&self, range: Range<u64>) -> io::Result<()> {
         match &self.kind {
             FileKind::Real(file) => file.load(range),
-            FileKind::Simulated(file) => file.set_cached(true),
+            FileKind::Simulated(file) => file.load(),
         }
     }
 

@@ -376,6 +376,11 @@ impl SimulatedFile {
         self.read_at(buffer, offset)
     }
 
+    pub(super) fn load(&self) -> io::Result<()> {
+        self.with(Operation::Read, |_, _| Ok(()))?;
+        self.set_cached(true)
+    }
+
     /// The page cache has all of a file, or nothing.
     pub(super) fn set_cached(&self, is_cached: bool) -> io::Result<()> {
         let mut state = self.disk.state.lock();

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use bytes::BytesMut;
 use ottla_host::disk::Open;
+use ottla_host::disk::simulated::{Failure, Fault, Operation};
 use ottla_host::net::{Listener, SocketOptions, Stream};
 
 use super::*;
@@ -103,4 +104,33 @@ async fn a_file_that_ends_too_early_is_an_error() {
         };
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{is_cached} {len}");
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_ahead_is_sent_all_the_same() {
+    let host = Host::simulated(1);
+    let file = host.disk().open("/a", Open::CreateNew).unwrap();
+    file.write_all_at(&[7; 20_000], 0).unwrap();
+    file.will_not_need(0..20_000).unwrap();
+    host.simulation().unwrap().disk().inject(Fault {
+        operation: Operation::Read,
+        on: Box::new(|_| true),
+        after: 0,
+        times: 1,
+        failure: Failure::NoDescriptor,
+    });
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), 1, SocketOptions::default()).unwrap();
+    let mut client =
+        Stream::connect(listener.local_address().unwrap(), SocketOptions::default()).await.unwrap();
+    let mut transport = Transport::Plain(listener.accept().await.unwrap());
+    let mut outbox = Outbox::default();
+    outbox.push(Piece::File { file, offset: 0, len: 20_000 });
+    while !outbox.is_empty() {
+        poll_fn(|cx| outbox.poll_send(cx, &host, &mut transport)).await.unwrap();
+    }
+    let mut received = BytesMut::with_capacity(20_001);
+    while received.len() < 20_000 {
+        assert_ne!(client.read(&mut received).await.unwrap(), 0);
+    }
+    assert_eq!(received[..], [7; 20_000]);
 }
